@@ -1,0 +1,1 @@
+"""The batch layer: keeps all history and periodically trains a model generation on it."""

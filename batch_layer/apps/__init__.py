@@ -1,0 +1,1 @@
+"""The batch layer's part of every model family."""

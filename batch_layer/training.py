@@ -1,0 +1,299 @@
+"""What all learning families share: search, held-out evaluation, threshold, refit.
+
+The rules are Oryx's where its own do not lose a model for no fault of the model:
+
+* A split that leaves nothing to train on, or nothing to test on, is not used: one candidate is
+  trained on everything and not evaluated.  (Oryx publishes nothing.)
+* A candidate that cannot be evaluated ranks below every other.  If none can, the first is
+  kept.  The threshold applies to what was evaluated; the manifest says what was not.
+* The best candidate's hyperparameters are trained again on all data (``ml.eval.refit``).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from batch_layer.api import BatchContext, Built
+from batch_layer.hyperparams import Values, combinations
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+    from common.config import Settings
+    from common.model_store import Generation
+
+log = logging.getLogger(__name__)
+
+#: What a family trains on and what it has trained: each family has its own types.
+Data = TypeVar("Data")
+Model = TypeVar("Model")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One model to build.
+
+    Attributes
+    ----------
+    number : int
+        From 0, within this generation.
+    hyperparameters : mapping of str to value
+        One value for each of the family's.
+    seed : int
+        Of every random choice in its training.
+    directory : Path
+        For its files.
+    """
+
+    number: int
+    hyperparameters: Mapping[str, Any]
+    seed: int
+    directory: Path
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a model does on data that it has not seen.
+
+    Attributes
+    ----------
+    score : float
+        Candidates compare, and the threshold applies, by this; higher is better.  NaN where
+        the test data say nothing of the model.
+    metrics : mapping of str to float
+        What is worth keeping beside it.
+    """
+
+    score: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Split(Generic[Data]):
+    """The history as a family trains on it.
+
+    Attributes
+    ----------
+    everything : Data
+        Past and new data.
+    train, test : Data or None
+        Its two parts; None where a part is empty.  The test part is new data only.
+    """
+
+    everything: Data
+    train: Data | None
+    test: Data | None
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is something on both sides."""
+        return self.train is not None and self.test is not None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate that was built, and how it did; `evaluation` is None if nothing could tell."""
+
+    candidate: Candidate
+    evaluation: Evaluation | None
+    seconds: float
+
+    @property
+    def score(self) -> float:
+        """The evaluation's score; NaN where it is unknown."""
+        return math.nan if self.evaluation is None else self.evaluation.score
+
+    @property
+    def unknown(self) -> bool:
+        """Whether the model could not be evaluated."""
+        return math.isnan(self.score)
+
+    def metrics(self) -> dict[str, float | None]:
+        """Return score and metrics; the score is None where it is unknown."""
+        if self.evaluation is None or self.unknown:
+            return {"score": None}
+        return {"score": self.score, **self.evaluation.metrics}
+
+    def row(self) -> dict[str, Any]:
+        """Return the trial as a row of the manifest's table of candidates."""
+        return {
+            "hyperparameters": dict(self.candidate.hyperparameters),
+            "seed": self.candidate.seed,
+            "metrics": self.metrics(),
+            "seconds": round(self.seconds, 3),
+        }
+
+
+class MLUpdate(ABC, Generic[Data, Model]):
+    """The batch part of a family that learns; its module derives ``Batch`` from this.
+
+    Parameters
+    ----------
+    settings : Settings
+        The whole configuration.
+    """
+
+    #: The file of a candidate's directory that MODEL carries.
+    model_file: ClassVar[str] = "model.pmml"
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    @abstractmethod
+    def hyperparameters(self) -> Mapping[str, Values]:
+        """Return the values that each hyperparameter may take."""
+
+    @abstractmethod
+    def split(
+        self, context: BatchContext, new_data: DataFrame, past_data: DataFrame | None
+    ) -> Split[Data] | None:
+        """Read the history once for all candidates, and hold ``ml.eval.test_fraction`` out.
+
+        Only new data are held out; past data are always for training.  None if there is
+        nothing to train on.
+        """
+
+    @abstractmethod
+    def build_model(self, context: BatchContext, train: Data, candidate: Candidate) -> Model | None:
+        """Train one model and write its files into the candidate's directory.
+
+        May run in several threads at once.  None if the data leave nothing to learn.
+        """
+
+    @abstractmethod
+    def evaluate(self, context: BatchContext, model: Model, split: Split[Data]) -> Evaluation:
+        """Evaluate a model that was built on ``split.train`` on ``split.test``."""
+
+    def engine(self, split: Split[Data]) -> str:
+        """Return the name of what trains, for the manifest."""
+        return ""
+
+    def release(self, split: Split[Data]) -> None:
+        """Free what :meth:`split` holds, at the end of a run; nothing by default."""
+
+    def updates(self, generation: Generation) -> Collection[str]:
+        """Return no ``UP`` payloads; see :class:`batch_layer.api.BatchUpdate`."""
+        return ()
+
+    def run(
+        self, context: BatchContext, new_data: DataFrame, past_data: DataFrame | None
+    ) -> Built | None:
+        """Build one generation; see :class:`batch_layer.api.BatchUpdate`."""
+        split = self.split(context, new_data, past_data)
+        if split is None:
+            log.warning("no model: the history holds nothing to train on")
+            return None
+        try:
+            return self._search(context, split)
+        finally:
+            self.release(split)
+
+    def _search(self, context: BatchContext, split: Split[Data]) -> Built | None:
+        """Find the best model and move its files into the generation's folder."""
+        with tempfile.TemporaryDirectory(prefix=".candidates-", dir=context.directory) as scratch:
+            trials = self._try_candidates(context, split, Path(scratch))
+            best = self._best(trials)
+            final = None if best is None else self._final(context, split, best)
+            if best is None or final is None:
+                return None
+            for path in final.iterdir():
+                path.rename(context.directory / path.name)
+        return Built(
+            model_file=self.model_file,
+            engine=self.engine(split),
+            hyperparameters=best.candidate.hyperparameters,
+            metrics=best.metrics(),
+            candidates=tuple(trial.row() for trial in trials),
+        )
+
+    def _try_candidates(
+        self, context: BatchContext, split: Split[Data], scratch: Path
+    ) -> list[Trial]:
+        """Build and evaluate all candidates, ``ml.eval.parallelism`` at once."""
+        candidates = self._candidates(scratch, evaluated=split.usable)
+        threads = min(self.settings.ml.eval.parallelism, len(candidates))
+        with ThreadPoolExecutor(threads, thread_name_prefix="candidate") as pool:
+            trials = pool.map(lambda candidate: self._try(context, split, candidate), candidates)
+            return [trial for trial in trials if trial is not None]
+
+    def _candidates(self, scratch: Path, evaluated: bool) -> list[Candidate]:
+        """Choose hyperparameters; candidate i takes combination i mod n, with its own seed."""
+        rules, seed = self.settings.ml.eval, self.settings.ml.seed
+        if rules.test_fraction > 0 and not evaluated:
+            log.warning(
+                "nothing is evaluated: ml.eval.test_fraction = %g leaves no data on one side; "
+                "one candidate is trained on everything",
+                rules.test_fraction,
+            )
+        count = rules.candidates if evaluated else 1
+        chosen = combinations(self.hyperparameters(), count, rules.hyperparam_search, seed)
+        return [
+            Candidate(i, chosen[i % len(chosen)], seed + i, scratch / str(i)) for i in range(count)
+        ]
+
+    def _try(self, context: BatchContext, split: Split[Data], candidate: Candidate) -> Trial | None:
+        """Build and evaluate one candidate; None if there was nothing to learn."""
+        start = time.monotonic()
+        candidate.directory.mkdir()
+        train = split.train if split.usable else split.everything
+        model = None if train is None else self.build_model(context, train, candidate)
+        if model is None:
+            log.warning("candidate %d: the training data leave nothing to learn", candidate.number)
+            return None
+        evaluation = self.evaluate(context, model, split) if split.usable else None
+        trial = Trial(candidate, evaluation, time.monotonic() - start)
+        log.info("candidate %d: %s", candidate.number, trial.row())
+        return trial
+
+    def _best(self, trials: Sequence[Trial]) -> Trial | None:
+        """Return the highest score, the first where none has a score; None below the threshold."""
+        if not trials:
+            return None
+        best = max(trials, key=lambda trial: -math.inf if trial.unknown else trial.score)
+        threshold = self.settings.ml.eval.threshold
+        if threshold is None:
+            return best
+        if best.unknown:
+            log.warning("ml.eval.threshold = %g is not applied: nothing was evaluated", threshold)
+        elif best.score < threshold:
+            log.warning(
+                "no model: the best candidate's score %g is below ml.eval.threshold = %g",
+                best.score,
+                threshold,
+            )
+            return None
+        return best
+
+    def _final(self, context: BatchContext, split: Split[Data], best: Trial) -> Path | None:
+        """Return the folder of the model to publish: the best, trained on all data if asked."""
+        if not (split.usable and self.settings.ml.eval.refit):
+            return best.candidate.directory
+        directory = best.candidate.directory.with_name("refit")
+        directory.mkdir()
+        candidate = replace(best.candidate, directory=directory)
+        if self.build_model(context, split.everything, candidate) is None:
+            log.warning("no model: all data together leave nothing to learn")
+            return None
+        return directory
+
+
+def split_rows(rows: DataFrame, test_fraction: float, seed: int) -> tuple[DataFrame, DataFrame]:
+    """Split history rows at random into train and test, each row by its coordinates.
+
+    A row is on the same side for the same seed, however Spark reads it: its (partition,
+    offset) and the seed make a hash, which falls below `test_fraction` of its range or not.
+    """
+    from pyspark.sql import functions as F
+
+    hashed = F.xxhash64(F.lit(seed), F.col("partition"), F.col("offset"))
+    is_test = hashed.bitwiseAND(0x7FFFFFFF) < F.lit(round(test_fraction * 2**31))
+    return rows.filter(~is_test), rows.filter(is_test)

@@ -1,0 +1,204 @@
+"""How much the batch layer adds to the training library itself.
+
+It trains ALS on the same synthetic ratings twice: by the bare library on data in the form it
+likes best, and by our ``Batch`` on rows of history, all files of a generation written.
+
+    .venv/bin/python benchmarks/batch.py --engine implicit
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from threadpoolctl import threadpool_limits
+
+from batch_layer.als_data import Pairs, Preparation
+from batch_layer.als_local import LocalEvents, matrix
+from batch_layer.als_solver import confidence
+from batch_layer.api import BatchContext
+from batch_layer.apps.als import Batch
+from common.config import Settings, load
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+NOW = 1_700_000_000_000
+PREPARATION = Preparation(
+    implicit=True,
+    log_strength=False,
+    epsilon=1e-5,
+    decay_factor=1.0,
+    zero_threshold=0.0,
+    now=NOW,
+)
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is trained."""
+
+    ratings: int
+    users: int
+    items: int
+    features: int
+    iterations: int
+    seed: int
+
+
+def history(work: Work) -> pa.Table:
+    """Return history rows of users and items that follow a power law."""
+    random = np.random.default_rng(work.seed)
+    users = _power_law(random, work.users, work.ratings)
+    items = _power_law(random, work.items, work.ratings)
+    times = np.sort(random.integers(NOW - 86_400_000, NOW, work.ratings))
+    lines = [
+        f"u{u},i{i},1,{t}"
+        for u, i, t in zip(users.tolist(), items.tolist(), times.tolist(), strict=True)
+    ]
+    rows = np.arange(work.ratings)
+    return pa.table(
+        {
+            "partition": pa.array((rows % 4).astype(np.int32)),
+            "offset": pa.array(rows // 4),
+            "timestamp": pa.array(times),
+            "key": pa.nulls(work.ratings, pa.string()),
+            "value": pa.array(lines),
+        }
+    )
+
+
+def _power_law(random: np.random.Generator, size: int, count: int) -> np.ndarray[Any, Any]:
+    weights = np.cumsum(np.arange(1, size + 1) ** -0.8)
+    return np.searchsorted(weights, random.random(count) * weights[-1])
+
+
+def bare_implicit(pairs: Pairs, settings: Settings) -> None:
+    """Fit by the library alone, on a matrix of confidences."""
+    from implicit.cpu.als import AlternatingLeastSquares
+
+    als = settings.section("als")
+    model = AlternatingLeastSquares(
+        factors=als.hyperparams.features, iterations=als.iterations, random_state=settings.ml.seed
+    )
+    with threadpool_limits(1, "blas"):
+        model.fit(confidence(matrix(pairs), 1.0), show_progress=False)
+
+
+def bare_mllib(ratings: DataFrame, settings: Settings) -> None:
+    """Fit by MLlib alone, on a cached frame of numbers, with its own number of blocks."""
+    from pyspark.ml.recommendation import ALS
+
+    als = settings.section("als")
+    model = ALS(
+        rank=als.hyperparams.features,
+        maxIter=als.iterations,
+        regParam=als.hyperparams.lambda_,
+        implicitPrefs=True,
+        userCol="user",
+        itemCol="item",
+        ratingCol="value",
+        seed=settings.ml.seed,
+    ).fit(ratings)
+    model.userFactors.count()
+    model.itemFactors.count()
+
+
+def timed(steps: dict[str, float], name: str, work: Callable[[], Result]) -> Result:
+    """Do some work and note its seconds."""
+    start = time.perf_counter()
+    result = work()
+    steps[name] = round(time.perf_counter() - start, 3)
+    return result
+
+
+def run(spark: SparkSession, work: Work, engine: str, folder: Path) -> dict[str, Any]:
+    """Measure one engine; return seconds of each step and the ratio of ours to the bare fit."""
+    settings = load(
+        flags={
+            "als.engine": "mllib" if engine == "mllib" else "auto",
+            "als.hyperparams.features": work.features,
+            "als.iterations": work.iterations,
+            "ml.eval.test_fraction": 0,
+            "ml.seed": work.seed,
+        }
+    )
+    pq.write_table(history(work), folder / "history.parquet", row_group_size=work.ratings // 4)
+    rows = spark.read.parquet(str(folder / "history.parquet"))
+    rows.count()
+    steps: dict[str, float] = {}
+    columns = rows.select("partition", "offset", "timestamp", "value")
+    table = timed(steps, "history to Arrow", columns.toArrow)
+    events = timed(steps, "lines to columns", lambda: LocalEvents.of(table))
+    pairs = timed(steps, "events to pairs", lambda: events.pairs(PREPARATION))
+    if engine == "mllib":
+        numbers = pa.table({"user": pairs.users, "item": pairs.items, "value": pairs.values})
+        ratings = spark.createDataFrame(numbers).cache()
+        ratings.count()
+        timed(steps, "bare fit", lambda: bare_mllib(ratings, settings))
+    else:
+        timed(steps, "bare fit", lambda: bare_implicit(pairs, settings))
+    generation = folder / "generation"
+    generation.mkdir()
+    context = BatchContext(spark, settings, generation, NOW)
+    built = timed(steps, "our run", lambda: Batch(settings).run(context, rows, None))
+    if built is None:
+        message = "nothing was built"
+        raise RuntimeError(message)
+    ratio = steps["our run"] / steps["bare fit"]
+    return {"engine": built.engine, "pairs": len(pairs), "seconds": steps, "ratio": round(ratio, 3)}
+
+
+def main() -> None:
+    """Measure, and print one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engine", choices=["implicit", "mllib"], default="implicit")
+    for name, default in (
+        ("ratings", 1_000_000),
+        ("users", 100_000),
+        ("items", 20_000),
+        ("features", 50),
+        ("iterations", 10),
+        ("seed", 1),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    arguments = vars(parser.parse_args())
+    engine = arguments.pop("engine")
+    with tempfile.TemporaryDirectory() as folder:
+        spark = _session(Path(folder))
+        try:
+            print(json.dumps(run(spark, Work(**arguments), engine, Path(folder))))
+        finally:
+            spark.stop()
+
+
+def _session(folder: Path) -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.master("local[2]").appName("benchmark")
+    for name, value in {
+        "spark.ui.enabled": "false",
+        "spark.driver.memory": "3g",
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.maxResultSize": "0",
+        "spark.sql.shuffle.partitions": "4",
+        "spark.local.dir": str(folder),
+        "spark.log.level": "ERROR",
+    }.items():
+        builder = builder.config(name, value)
+    return builder.getOrCreate()
+
+
+if __name__ == "__main__":
+    main()

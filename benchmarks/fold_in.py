@@ -1,0 +1,176 @@
+"""How many events a second ALS's speed layer folds in, on one core.
+
+    python -m benchmarks.fold_in [--users 100000] [--items 20000] [--features 50]
+
+Three columns for each size of micro-batch, in events/s: a plain NumPy loop, one event after
+the other, into one side (the baseline); the vectorised maths into the same side; and
+``Speed.build_updates`` as a whole: reading lines, both sides, and the payloads as text.
+Users are uniform, items by Zipf's law.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from common.als_sides import ITEM_FACTORS, USER_FACTORS
+from common.config import load
+from common.factors import Solver, gramian, write_factors
+from common.foldin import FoldIn, Strengths
+from common.model_store import Manifest, ModelStore
+from common.pmml import AlsModel, write_als_pmml
+from common.updates import ModelMessage
+from speed_layer.apps.als import Speed
+
+BASELINE_EVENTS = 2_000
+Factors = NDArray[np.float32]
+
+
+def main() -> None:
+    """Measure and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--users", type=int, default=100_000)
+    parser.add_argument("--items", type=int, default=20_000)
+    parser.add_argument("--features", type=int, default=50)
+    parser.add_argument("--repeats", type=int, default=5)
+    options = parser.parse_args()
+    random = np.random.default_rng(1)
+    users, items = (
+        random.normal(0, 0.3, (count, options.features)).astype(np.float32)
+        for count in (options.users, options.items)
+    )
+    print(f"{options.users} users, {options.items} items, {options.features} features; events/s")
+    print(f"{'events':>8} {'loop':>10} {'maths':>10} {'build_updates':>14} {'payloads':>9}")
+    with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
+        speed = loaded(Path(folder), users, items)
+        solver = Solver.of(gramian(items))
+        assert solver is not None
+        for size in (1_000, 5_000, 20_000, 50_000):
+            events = drawn(random, size, options)
+            print(f"{size:>8}", *measured(events, Setup(users, items, solver, speed), options))
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What every measurement needs."""
+
+    users: Factors
+    items: Factors
+    solver: Solver
+    speed: Speed
+
+
+def measured(events: Strengths, setup: Setup, options: argparse.Namespace) -> list[str]:
+    """Return the columns of one line of the table."""
+    size = len(events.rows)
+    n_loop = min(size, BASELINE_EVENTS)
+    some = Strengths(events.rows[:n_loop], events.others[:n_loop], events.values[:n_loop])
+    vectors = setup.users.copy()
+    inverse = setup.solver.solve(np.eye(options.features))
+    batch = as_lines(events)
+    payloads: list[int] = []
+
+    def build_updates() -> None:
+        payloads.append(len(setup.speed.build_updates(batch)))
+
+    loop = fastest(options.repeats, lambda: fold_one_by_one(some, vectors, setup.items, inverse))
+    maths = fastest(options.repeats, lambda: fold_at_once(events, setup))
+    whole = fastest(options.repeats, build_updates)
+    return [
+        f"{n_loop / loop:>10,.0f}",
+        f"{size / maths:>10,.0f}",
+        f"{size / whole:>14,.0f}",
+        f"{payloads[0]:>9,}",
+    ]
+
+
+def drawn(random: np.random.Generator, size: int, options: argparse.Namespace) -> Strengths:
+    """Draw events of a micro-batch."""
+    weights = 1.0 / np.arange(1, options.items + 1)
+    return Strengths(
+        random.integers(options.users, size=size),
+        random.choice(options.items, size=size, p=weights / weights.sum()),
+        random.choice([1.0, 2.0, -1.0], size=size, p=[0.7, 0.2, 0.1]),
+    )
+
+
+def as_lines(events: Strengths) -> pa.RecordBatch:
+    """Return the events as they come from the input topic."""
+    size = len(events.rows)
+    lines = [
+        f"user{user},item{item},{value},{1_700_000_000_000 + n}"
+        for n, (user, item, value) in enumerate(
+            zip(events.rows, events.others, events.values, strict=True)
+        )
+    ]
+    return pa.record_batch(
+        {
+            "partition": pa.array(np.zeros(size, np.int32)),
+            "offset": pa.array(np.arange(size)),
+            "timestamp": pa.array(np.full(size, 1_700_000_000_000)),
+            "value": pa.array(lines),
+        }
+    )
+
+
+def loaded(folder: Path, users: Factors, items: Factors) -> Speed:
+    """Return the speed layer's model of a generation with these factors."""
+    store = ModelStore(str(folder))
+    aside = store.new(1)
+    for name, side, vectors in ((USER_FACTORS, "user", users), (ITEM_FACTORS, "item", items)):
+        write_factors(aside / name, [f"{side}{n}" for n in range(len(vectors))], vectors)
+    pmml = AlsModel(features=users.shape[1], implicit=True, lambda_=0.001, user_ids=[], item_ids=[])
+    (aside / "model.pmml").write_bytes(write_als_pmml(pmml))
+    files = store.commit(aside, Manifest(1, "als", "model.pmml", {}, "topic", {}))
+    speed = Speed(load())
+    speed.load(ModelMessage(1, files.model_text(), files))
+    return speed
+
+
+def fold_one_by_one(
+    events: Strengths, vectors: Factors, items: Factors, inverse: NDArray[np.float64]
+) -> None:
+    """Fold into the users' vectors as one would write it first."""
+    for user, item, value in zip(events.rows, events.others, events.values, strict=True):
+        fixed = items[item].astype(np.float64)
+        estimate = vectors[user] @ fixed
+        if value > 0 and estimate < 1:
+            wanted = estimate + value / (1 + value) * (1 - max(0.0, estimate))
+        elif value < 0 and estimate > 0:
+            wanted = estimate - value / (value - 1) * min(1.0, estimate)
+        else:
+            continue
+        vectors[user] += (inverse @ fixed) * (wanted - estimate)
+
+
+def fold_at_once(events: Strengths, setup: Setup) -> None:
+    """Fold into the users' vectors as the speed layer does."""
+    touched, rows = np.unique(events.rows, return_inverse=True)
+    named, others = np.unique(events.others, return_inverse=True)
+    current = setup.users[touched].astype(np.float64)
+    FoldIn(setup.solver, setup.items[named].astype(np.float64), implicit=True).apply(
+        Strengths(rows, others, events.values), current, np.ones(len(touched), np.bool_)
+    )
+
+
+def fastest(repeats: int, call: Callable[[], object]) -> float:
+    """Return the seconds of the fastest of some calls."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Verb ``batch``: the batch layer in the foreground."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cli.launch import ByPython, layer_arguments, spark_layer
+from cli.options import Conf, Sets, settings_of
+
+Once = Annotated[bool, typer.Option("--once", help="Make one generation, then leave.")]
+AcceptLoss = Annotated[
+    bool,
+    typer.Option("--accept-loss", help="Go on where input events are gone: they stay lost."),
+]
+
+
+def batch(
+    conf: Conf = None,
+    sets: Sets = None,
+    once: Once = False,
+    accept_loss: AcceptLoss = False,
+    python: ByPython = False,
+) -> None:
+    """Run the batch layer by spark-submit, until Ctrl-C."""
+    arguments = layer_arguments(conf, sets)
+    switches = {"--once": once, "--accept-loss": accept_loss}
+    arguments += [name for name, given in switches.items() if given]
+    spark_layer("batch", settings_of(conf, sets), arguments, python).show_and_exec()

@@ -1,0 +1,1 @@
+"""The demo: a recommender that learns from real ratings while one watches."""

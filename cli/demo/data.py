@@ -1,0 +1,172 @@
+"""The demo's ratings: MovieLens-100k out of a package, or a file of the user's own.
+
+MovieLens may not be redistributed, so it is not part of this repository: the demo takes it
+from the wheel of recbole, which carries it, and checks that it is the file it knows.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.errors import UserError
+
+WHEEL = "recbole==1.2.1"
+WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
+FOLDER = "recbole/dataset_example/ml-100k"
+#: Members of the wheel: SHA-256 and the number of rows, without the heading.
+MEMBERS = {
+    "ml-100k.inter": ("4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff", 100_000),
+    "ml-100k.item": ("51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532", 1_682),
+}
+LICENCE = (
+    "MovieLens 100K: collected by GroupLens Research at the University of Minnesota "
+    "(F. M. Harper and J. A. Konstan, The MovieLens Datasets, ACM TiiS 5(4), 2015). It may be "
+    "used for research, not redistributed, and its use implies no endorsement."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """One rating; `timestamp` in seconds since 1970."""
+
+    user: str
+    item: str
+    strength: float
+    timestamp: int
+
+    def line(self) -> str:
+        """Return it as a line of the input topic."""
+        return f"{self.user},{self.item},{self.strength:g},{self.timestamp * 1000}"
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Ratings in time order, and the items' titles as far as they are known."""
+
+    name: str
+    rows: list[Rating]
+    titles: Mapping[str, str]
+    licence: str = ""
+
+    def title(self, item: str) -> str:
+        """Return an item's title, or its id."""
+        return self.titles.get(item, item)
+
+    def split(self, fraction: float) -> tuple[list[Rating], list[Rating]]:
+        """Split in time: the first `fraction` of the rows, and the rest."""
+        boundary = round(len(self.rows) * fraction)
+        return self.rows[:boundary], self.rows[boundary:]
+
+
+def movielens(cache: Path) -> Ratings:
+    """Return MovieLens-100k: 100,000 ratings by 943 users of 1,682 films.
+
+    Parameters
+    ----------
+    cache : Path
+        Folder that keeps the files between two runs.
+
+    Raises
+    ------
+    UserError
+        If the package cannot be downloaded or is not the one expected.
+    """
+    folder = cache / "ml-100k"
+    if not all((folder / name).is_file() for name in MEMBERS):
+        _download(folder)
+    for name, (digest, rows) in MEMBERS.items():
+        _check(folder / name, digest, rows)
+    titles = {
+        row["item_id:token"]: f"{row['movie_title:token_seq']} ({row['release_year:token']})"
+        for row in _tsv(folder / "ml-100k.item")
+    }
+    rows = [
+        Rating(
+            row["user_id:token"],
+            row["item_id:token"],
+            float(row["rating:float"]),
+            int(float(row["timestamp:float"])),
+        )
+        for row in _tsv(folder / "ml-100k.inter")
+    ]
+    return Ratings("MovieLens 100K", _in_time_order(rows), titles, LICENCE)
+
+
+def ratings_file(path: Path) -> Ratings:
+    """Return the ratings of a file: lines ``user,item,strength,timestamp`` (seconds or ms).
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, or a line is not of that form; the line is named.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as lines:
+            rows = list(_parse(path, lines))
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}"
+        raise UserError(message) from error
+    if len(rows) < 100:
+        message = f"{path} holds {len(rows)} ratings; the demo wants at least 100"
+        raise UserError(message)
+    return Ratings(path.name, _in_time_order(rows), {})
+
+
+def _parse(path: Path, lines: Iterable[str]) -> Iterator[Rating]:
+    for number, row in enumerate(csv.reader(lines), 1):
+        try:
+            user, item, strength, timestamp = row
+            seconds = int(float(timestamp))
+            # A time in milliseconds would lie tens of thousands of years ahead.
+            seconds = seconds // 1000 if seconds > 100_000_000_000 else seconds
+            yield Rating(user, item, float(strength), seconds)
+        except ValueError:
+            message = f"{path}, line {number} is not user,item,strength,timestamp: {row!r}"
+            raise UserError(message) from None
+
+
+def _in_time_order(rows: list[Rating]) -> list[Rating]:
+    return sorted(rows, key=lambda rating: rating.timestamp)
+
+
+def _tsv(path: Path) -> Iterator[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as lines:
+        yield from csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+
+
+def _download(folder: Path) -> None:
+    """Take the files out of the wheel; pip itself checks the wheel's SHA-256."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        wanted = Path(scratch) / "requirement.txt"
+        wanted.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n", encoding="ascii")
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+        command += ["--require-hashes", "-r", str(wanted), "-d", scratch]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            message = f"MovieLens cannot be downloaded (package {WHEEL}): {done.stderr.strip()}"
+            raise UserError(message, "Check the network, or give ratings: --ratings FILE.")
+        unpacked = Path(scratch) / "ml-100k"
+        unpacked.mkdir()
+        with zipfile.ZipFile(next(Path(scratch).glob("*.whl"))) as wheel:
+            for name in MEMBERS:
+                (unpacked / name).write_bytes(wheel.read(f"{FOLDER}/{name}"))
+        folder.mkdir(exist_ok=True)
+        for name in MEMBERS:
+            (unpacked / name).replace(folder / name)
+
+
+def _check(path: Path, digest: str, rows: int) -> None:
+    data = path.read_bytes()
+    found = data.count(b"\n") - 1
+    if hashlib.sha256(data).hexdigest() != digest or found != rows:
+        message = f"{path} is not the file that it should be ({found} rows, {rows} expected)"
+        raise UserError(message, f"Remove {path.parent} and start again.")

@@ -1,0 +1,132 @@
+"""The command lines that start the layers."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from cli.errors import EXIT_UNAVAILABLE, UserError
+from common.paths import ROOT, home
+
+if TYPE_CHECKING:
+    from common.config import Settings
+
+ByPython = Annotated[
+    bool, typer.Option("--python", help="Start it by Python alone, without spark-submit.")
+]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A command and the environment variables that it needs beside the present ones."""
+
+    command: Sequence[str]
+    variables: Mapping[str, str]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The whole environment of the new process."""
+        return {**os.environ, **self.variables}
+
+    def __str__(self) -> str:
+        """Return lines that can be copied to a shell."""
+        variables = [f"{name}={shlex.quote(value)}" for name, value in self.variables.items()]
+        lines = [[shlex.quote(self.command[0])]]
+        for word in self.command[1:]:
+            # An option on a line of its own, with its value.
+            if word.startswith("-") or not lines[-1][-1].startswith("-"):
+                lines.append([])
+            lines[-1].append(shlex.quote(word))
+        return " \\\n  ".join([*variables, *map(" ".join, lines)])
+
+    def show_and_exec(self) -> NoReturn:
+        """Print the command to standard error and become this process."""
+        print(self, file=sys.stderr, flush=True)
+        os.execvpe(self.command[0], list(self.command), self.environment)
+
+
+def layer_arguments(conf: Path | None, sets: Sequence[str] | None) -> list[str]:
+    """Return the arguments by which a layer finds the same configuration."""
+    arguments = ["--conf", str(conf.absolute())] if conf else []
+    for one in sets or ():
+        arguments += ["--set", one]
+    return arguments
+
+
+def by_python(layer: str, arguments: Sequence[str]) -> Launch:
+    """Return how to start a layer by Python alone.
+
+    Parameters
+    ----------
+    layer : str
+        ``batch``, ``speed`` or ``serving``.
+    arguments : sequence of str
+        The layer's own arguments.
+    """
+    return Launch([sys.executable, "-m", f"{layer}_layer", *arguments], _variables())
+
+
+def spark_layer(layer: str, settings: Settings, arguments: Sequence[str], python: bool) -> Launch:
+    """Return how to start the batch or speed layer: by spark-submit, or by Python alone.
+
+    Raises
+    ------
+    UserError
+        If Spark's jars are not there.
+    """
+    from common.spark_conf import SparkSetupError
+
+    if python:
+        return by_python(layer, arguments)
+    try:
+        return by_spark_submit(layer, settings, arguments)
+    except SparkSetupError as error:
+        raise UserError(str(error), exit_code=EXIT_UNAVAILABLE) from None
+
+
+def by_spark_submit(layer: str, settings: Settings, arguments: Sequence[str]) -> Launch:
+    """Return how to start the batch or speed layer by spark-submit.
+
+    The properties are those that the layer would set itself: spark-submit must have them
+    before the driver's Java process starts.
+    """
+    from common.spark_conf import spark_properties
+
+    table = settings.batch.spark if layer == "batch" else settings.speed.spark
+    properties = spark_properties(table, application_name(layer, settings), home())
+    command = [str(spark_home() / "bin" / "spark-submit")]
+    command += ["--master", properties.pop("spark.master")]
+    command += ["--name", properties.pop("spark.app.name")]
+    for name, value in properties.items():
+        command += ["--conf", f"{name}={value}"]
+    command += [str(ROOT / f"{layer}_layer" / "__main__.py"), *arguments]
+    spark = {"SPARK_HOME": str(spark_home()), "PYSPARK_PYTHON": sys.executable}
+    return Launch(command, {**_variables(), **spark})
+
+
+def application_name(layer: str, settings: Settings) -> str:
+    """Return a layer's name in Spark's logs and on the cluster."""
+    return f"gemsbok-{layer}-{settings.id or settings.app}"
+
+
+def spark_home() -> Path:
+    """Return the folder of the Spark that came with pyspark, without importing it."""
+    found = importlib.util.find_spec("pyspark")
+    assert found is not None
+    assert found.origin is not None
+    return Path(found.origin).parent
+
+
+def _variables() -> dict[str, str]:
+    path = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    # Folders that the starters have put there already need not be there twice.
+    entries = [entry for entry in dict.fromkeys(path) if entry]
+    return {"GEMSBOK_HOME": str(home()), "PYTHONPATH": os.pathsep.join(entries)}

@@ -1,0 +1,34 @@
+"""Where the parts of an installation lie.
+
+Everything that a run writes is under one state folder: ``$GEMSBOK_HOME``, or
+``.gemsbok`` beside the code.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS_LOCK = ROOT / "requirements.lock"
+JARS_LOCK = ROOT / "jars.lock"
+
+
+def home() -> Path:
+    """Return the state folder, absolute; it need not exist yet."""
+    return Path(os.environ.get("GEMSBOK_HOME") or ROOT / ".gemsbok").absolute()
+
+
+def jars_dir(jar_set: str) -> Path:
+    """Return the folder of one set of jars, ``spark`` or ``kafka``."""
+    return home() / "jars" / jar_set
+
+
+def logs_dir() -> Path:
+    """Return the folder of all logs."""
+    return home() / "logs"
+
+
+def cache_dir() -> Path:
+    """Return the folder of downloads and of results that can be made again."""
+    return home() / "cache"

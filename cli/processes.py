@@ -1,0 +1,166 @@
+"""Processes in the background: started detached, found again, stopped; never a stranger's.
+
+A pid file alone is not enough: after a reboot or a long time its number is another
+process's.  The time at which the process started goes into it too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cli.errors import EXIT_UNAVAILABLE, UserError
+
+POLL_SECONDS = 0.05
+KILL_TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """A process that was started here.
+
+    Attributes
+    ----------
+    pid : int
+        Its number; also that of its process group.
+    started : str
+        When it started, as the system tells it; tells it from a later one of its number.
+    since : float
+        The same in seconds since 1970.
+    address : str
+        Where it listens, ``host:port``; empty where it does not.
+    """
+
+    pid: int
+    started: str
+    since: float
+    address: str = ""
+
+    def is_alive(self) -> bool:
+        """Whether this very process still runs."""
+        return start_mark(self.pid) == self.started
+
+
+class Background:
+    """One named process; its pid file is ``home/run/<name>.json``, its log in ``home/logs``.
+
+    Parameters
+    ----------
+    home : Path
+        State folder.
+    name : str
+        What it is: ``batch``, ``speed``, ``serving``.
+    """
+
+    def __init__(self, home: Path, name: str) -> None:
+        self.name = name
+        self.log = home / "logs" / f"{name}.log"
+        self._pid_file = home / "run" / f"{name}.json"
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def find(self) -> Running | None:
+        """Return the process if it runs."""
+        try:
+            found = Running(**json.loads(self._pid_file.read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+        return found if found.is_alive() else None
+
+    def start(
+        self, command: Sequence[str], environment: Mapping[str, str], address: str = ""
+    ) -> Running:
+        """Start the process, detached from this one; its output goes to its log.
+
+        Raises
+        ------
+        UserError
+            If the program cannot be started, or ended at once.
+        """
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self._pid_file.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            try:
+                self._child = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    env=dict(environment),
+                    start_new_session=True,
+                )
+            except OSError as error:
+                message = f"The {self.name} layer cannot be started: {error}."
+                raise UserError(message, exit_code=EXIT_UNAVAILABLE) from error
+        mark = start_mark(self._child.pid)
+        if mark is None:
+            raise self.failure()
+        running = Running(self._child.pid, mark, time.time(), address)
+        _write_atomically(self._pid_file, json.dumps(asdict(running)))
+        return running
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Stop the process: ask by SIGTERM, and kill its group after `timeout_seconds`.
+
+        Returns
+        -------
+        bool
+            False when it did not run.
+        """
+        running = self.find()
+        if running is not None:
+            os.kill(running.pid, signal.SIGTERM)
+            if not self._ended(running, timeout_seconds):
+                os.killpg(running.pid, signal.SIGKILL)
+                self._ended(running, KILL_TIMEOUT_SECONDS)
+        self._pid_file.unlink(missing_ok=True)
+        return running is not None
+
+    def failure(self) -> UserError:
+        """Return the error that says that the process ended, with the end of its log."""
+        message = f"The {self.name} layer ended. Its last words:\n{last_lines(self.log)}"
+        return UserError(message, f"See {self.log}.", EXIT_UNAVAILABLE)
+
+    def _ended(self, running: Running, timeout_seconds: float) -> bool:
+        deadline = time.monotonic() + timeout_seconds
+        while running.is_alive():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+        if self._child is not None:
+            self._child.wait()
+        return True
+
+
+def start_mark(pid: int) -> str | None:
+    """Return when the process started, in a form of the system's own; None if it has ended."""
+    if not Path("/proc/self/stat").exists():
+        command = ["ps", "-o", "lstart=", "-p", str(pid)]
+        told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        return told.strip() or None
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The command's name is in brackets and may have brackets and blanks of its own.
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state in "ZX" else fields[18]
+
+
+def last_lines(path: Path, count: int = 8) -> str:
+    """Return the end of a text file; empty if it is not there."""
+    try:
+        return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])
+    except FileNotFoundError:
+        return ""
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    aside = path.with_suffix(".new")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)

@@ -1,0 +1,12 @@
+"""Verb ``serving``: the serving layer in the foreground."""
+
+from __future__ import annotations
+
+from cli.launch import by_python, layer_arguments
+from cli.options import Conf, Sets, settings_of
+
+
+def serving(conf: Conf = None, sets: Sets = None) -> None:
+    """Run the serving layer, until Ctrl-C."""
+    settings_of(conf, sets)
+    by_python("serving", layer_arguments(conf, sets)).show_and_exec()

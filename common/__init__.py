@@ -1,0 +1,1 @@
+"""What the three layers share: configuration, messages, broker, model store, family maths."""

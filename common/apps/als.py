@@ -1,0 +1,108 @@
+"""ALS: recommendation by alternating least squares.  Its settings, lines, and pure maths.
+
+Hu, Koren, Volinsky: Collaborative Filtering for Implicit Feedback Datasets (2008).
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from common.als_events import Interactions, aggregate, check, decay, parse
+from common.als_payload import (
+    FactorUpdate,
+    FactorUpdates,
+    decode_update,
+    encode_update,
+    encode_updates,
+)
+from common.config import Section
+from common.foldin import FoldIn, Strengths, target, updated_vectors
+from common.lines import parse_line
+
+__all__ = [
+    "Decay",
+    "FactorUpdate",
+    "FactorUpdates",
+    "FoldIn",
+    "Hyperparams",
+    "Interactions",
+    "Settings",
+    "Strengths",
+    "aggregate",
+    "check",
+    "decay",
+    "decode_update",
+    "encode_update",
+    "encode_updates",
+    "key",
+    "parse",
+    "target",
+    "updated_vectors",
+]
+
+_Count = Annotated[int, Field(ge=1, le=10_000)]
+_Positive = Annotated[float, Field(gt=0)]
+_NotNegative = Annotated[float, Field(ge=0)]
+_Around = Literal["around", "step"]
+
+
+class Hyperparams(Section):
+    """What the search varies: a value, a range [a, b], several values, or around and step."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    features: _Count | list[_Count] | dict[_Around, _Count] = Field(
+        10, description="Factors of a user or an item; at least 1."
+    )
+    lambda_: _NotNegative | list[_NotNegative] | dict[_Around, _NotNegative] = Field(
+        0.001, alias="lambda", description="Regularization; at least 0."
+    )
+    alpha: _Positive | list[_Positive] | dict[_Around, _Positive] = Field(
+        1.0, description="Confidence of one unit of strength (implicit only); above 0."
+    )
+    epsilon: _Positive | list[_Positive] | dict[_Around, _Positive] = Field(
+        0.00001, description="Strength r becomes ln(1 + r/epsilon) (log_strength only); above 0."
+    )
+
+
+class Decay(Section):
+    """How strengths weaken with age, in the batch layer."""
+
+    factor: float = Field(
+        1.0, gt=0, le=1, description="A strength is multiplied by this for each day of its age."
+    )
+    zero_threshold: float = Field(
+        0.0, ge=0, description="Strengths of at most this magnitude are dropped; 0 drops none."
+    )
+
+
+class Settings(Section):
+    """Recommendation by alternating least squares."""
+
+    iterations: int = Field(10, ge=1, description="Rounds of alternating least squares.")
+    implicit: bool = Field(
+        True, description="Strengths are counts of interactions; false: they are ratings."
+    )
+    log_strength: bool = Field(False, description="Train on logarithms of the strengths.")
+    engine: Literal["auto", "mllib", "implicit"] = Field(
+        "auto", description="What trains; auto takes implicit on the driver for what fits there."
+    )
+    engine_max_ratings: int = Field(
+        50_000_000, ge=0, description="Pairs of user and item up to which auto takes implicit."
+    )
+    hyperparams: Hyperparams = Field(default_factory=Hyperparams)
+    no_known_items: bool = Field(
+        False, description="Keep no record of which items a user has interacted with."
+    )
+    rescorer_provider_class: str | list[str] | None = Field(
+        None, description="Classes that filter and rescore results, separated by commas."
+    )
+    decay: Decay = Field(default_factory=Decay)
+
+
+def key(line: str) -> str:
+    """Return the Kafka key of a line: the user's CRC-32, so that his events keep their order."""
+    return f"{zlib.crc32(parse_line(line)[0].encode()):08x}"

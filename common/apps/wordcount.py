@@ -1,0 +1,52 @@
+"""Word count: for each word, how many distinct other words share a line with it."""
+
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from common.lines import parse_line
+from common.messages import MessageError
+
+#: A generation's file of each word's neighbours (JSON): by it a pair counts once for good.
+NEIGHBOURS_FILE = "neighbours.json"
+
+
+def check(lines: pa.StringArray) -> pa.StringArray:
+    """Return why each line is refused, null where it is good."""
+    blank = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(lines), ""), True)
+    return pc.if_else(blank, "there is no word", pa.scalar(None, pa.string()))
+
+
+def key(line: str) -> str:
+    """Return the Kafka key of a line, its CRC-32."""
+    return f"{zlib.crc32(line.encode()):08x}"
+
+
+def neighbours(lines: Iterable[str]) -> dict[str, set[str]]:
+    """Return for each word the distinct other words that share a line with it."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for words in (set(line.split()) for line in lines):
+        for word in words:
+            found[word] |= words - {word}
+    return dict(found)
+
+
+def read_counts(model: str) -> dict[str, int]:
+    """Read a MODEL, a JSON object of words and counts; raises MessageError if it is none."""
+    try:
+        return {word: int(count) for word, count in orjson.loads(model).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise MessageError(f"not a JSON object of words and counts: {error}") from error
+
+
+def read_update(update: str) -> tuple[str, int, list[str]]:
+    """Read ``word,count[,new neighbour...]``; Oryx's readers pass over the neighbours."""
+    try:
+        word, count, *new = parse_line(update)
+        return word, int(count), new
+    except ValueError as error:
+        raise MessageError(f"bad word count update {update[:200]!r}: {error}") from error

@@ -1,0 +1,23 @@
+"""Kafka behind one small interface, with one conformance suite for all of its clients."""
+
+from common.broker.api import (
+    Broker,
+    BrokerError,
+    Position,
+    Producer,
+    Reader,
+    Record,
+    TopicInfo,
+    open_broker,
+)
+
+__all__ = [
+    "Broker",
+    "BrokerError",
+    "Position",
+    "Producer",
+    "Reader",
+    "Record",
+    "TopicInfo",
+    "open_broker",
+]

@@ -1,0 +1,146 @@
+"""Reading records with confluent-kafka."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from common.broker.api import BrokerError, Position, Record
+from common.broker.failures import out_of_range, unknown_topic
+from common.broker.limits import FETCH_BYTES, RECEIVE_BYTES
+from common.broker.positions import start_offsets
+from common.broker.watch import TopicWatch
+
+if TYPE_CHECKING:
+    from common.broker.confluent import ConfluentBroker
+
+# Errors that the reader has to tell; from all others librdkafka recovers by itself.
+_FATAL = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError._AUTHENTICATION,
+    KafkaError._FATAL,
+    KafkaError._BAD_MSG,
+    KafkaError._BAD_COMPRESSION,
+    KafkaError._NOT_IMPLEMENTED,
+}
+
+
+class ConfluentReader:
+    """Reads all partitions of one topic; partitions that are added later too.
+
+    While the broker is away polls return nothing, and the reader goes on once it is back.
+    """
+
+    def __init__(
+        self, broker: ConfluentBroker, config: Mapping[str, Any], topic: str, start: Position
+    ) -> None:
+        info = broker.topic(topic)
+        if info is None:
+            raise unknown_topic(topic)
+        self._broker = broker
+        self._topic = topic
+        self._at = start_offsets(broker, topic, start)
+        self._consumer = Consumer(_consumer_config(config))
+        self._consumer.assign(_assignment(topic, self._at))
+        self._watch = TopicWatch(broker, topic, info.topic_id, len(self._at))
+
+    def poll(self, timeout: float = 1.0, max_records: int = 5000) -> Sequence[Record]:
+        """Return the next records in order of each partition; empty after `timeout` seconds.
+
+        Raises
+        ------
+        BrokerError
+            If a position is out of range, the topic was deleted, or it may not be read.
+        """
+        self._assign_added()
+        deadline = time.monotonic() + timeout
+        while True:
+            messages = self._consumer.consume(max_records, 0)
+            if not messages:
+                # A timed consume would wait until all of `max_records` are there.
+                first = self._consumer.poll(max(deadline - time.monotonic(), 0))
+                messages = [] if first is None else [first]
+                if first is not None and max_records > 1:
+                    messages += self._consumer.consume(max_records - 1, 0)
+            records = self._take(messages)
+            if records or time.monotonic() >= deadline:
+                return records
+
+    def positions(self) -> dict[int, int]:
+        """For each partition the offset that will be read next."""
+        return dict(self._at)
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._watch.close()
+        self._consumer.close()
+
+    def _assign_added(self) -> None:
+        added = self._watch.added()
+        if added:
+            self._at.update(added)
+            self._consumer.incremental_assign(_assignment(self._topic, added))
+
+    def _take(self, messages: Iterable[Message]) -> list[Record]:
+        records = []
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._note(error, message)
+                continue
+            record = _record(message)
+            self._at[record.partition] = record.offset + 1
+            records.append(record)
+        return records
+
+    def _note(self, error: KafkaError, message: Any) -> None:
+        code, partition = error.code(), message.partition()
+        if code == KafkaError._PARTITION_EOF:
+            # Its offset lies past marks of transactions, which are no records.
+            self._at[partition] = max(self._at[partition], message.offset())
+        elif code == KafkaError._AUTO_OFFSET_RESET:
+            self._raise_out_of_range(partition)
+        elif code in _FATAL:
+            text = f"topic {self._topic!r} cannot be read: {error.str()} ({error.name()})"
+            raise BrokerError(text)
+
+    def _raise_out_of_range(self, partition: int) -> None:
+        begin = self._broker.begin_offsets(self._topic)[partition]
+        end = self._broker.end_offsets(self._topic)[partition]
+        raise out_of_range(self._topic, partition, self._at[partition], (begin, end))
+
+
+def _record(message: Any) -> Record:
+    return Record(
+        message.partition(),
+        message.offset(),
+        message.timestamp()[1],
+        message.key(),
+        message.value(),
+        message.headers() or (),
+    )
+
+
+def _assignment(topic: str, at: Mapping[int, int]) -> list[TopicPartition]:
+    return [TopicPartition(topic, partition, offset) for partition, offset in at.items()]
+
+
+def _consumer_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **config,
+        # Demanded by the client; with manual assignment and no commits no group is joined.
+        "group.id": "gemsbok",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+        "isolation.level": "read_committed",
+        "allow.auto.create.topics": False,
+        "fetch.max.bytes": FETCH_BYTES,
+        "max.partition.fetch.bytes": FETCH_BYTES // 4,
+        "receive.message.max.bytes": RECEIVE_BYTES,
+        "queued.max.messages.kbytes": 2 * FETCH_BYTES // 1024,
+    }

@@ -1,0 +1,232 @@
+"""Kafka by kafka-python: pure Python, the default."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from kafka import KafkaAdminClient, TopicPartition, errors
+from kafka.admin import OffsetSpec
+
+from common.broker.api import BrokerError, Position, TopicInfo
+from common.broker.failures import unknown_topic, unreachable
+from common.broker.kafka_python_producer import KafkaPythonProducer
+from common.broker.kafka_python_reader import KafkaPythonReader
+from common.broker.limits import RECEIVE_BYTES
+from common.config import BrokerClient
+
+_DISCONNECTED = (
+    errors.KafkaConnectionError,
+    errors.KafkaTimeoutError,
+    errors.NodeNotReadyError,
+    errors.RequestTimedOutError,
+    errors.BrokerNotAvailableError,
+    errors.MetadataEmptyBrokerList,
+    errors.Cancelled,
+)
+
+
+class KafkaPythonBroker:
+    """A connection to one cluster.
+
+    Parameters
+    ----------
+    address : str
+        ``host:port[,host:port]``.
+    settings : BrokerClient
+        Time limits and security.
+
+    Raises
+    ------
+    BrokerError
+        If no broker answers within ``connect_timeout_seconds``.
+    """
+
+    def __init__(self, address: str, settings: BrokerClient) -> None:
+        self._address = address
+        self._settings = settings
+        self._config = client_config(address, settings)
+        # Its event loop is driven by the thread that asks.
+        self._lock = threading.Lock()
+        with self._asking():
+            self._admin = KafkaAdminClient(
+                **self._config, request_timeout_ms=int(self._limit * 1000)
+            )
+
+    def producer(self) -> KafkaPythonProducer:
+        """Open a producer."""
+        with self._translated():
+            return KafkaPythonProducer(self._config, self._settings, self.topic)
+
+    def reader(self, topic: str, start: Position = "earliest") -> KafkaPythonReader:
+        """Open a reader of all partitions of `topic`."""
+        with self._translated():
+            return KafkaPythonReader(self, self._config, topic, start)
+
+    def topic(self, name: str) -> TopicInfo | None:
+        """Describe a topic; None where there is none of this name."""
+        found = self._describe(name)
+        if found["error_code"] == errors.UnknownTopicOrPartitionError.errno:
+            return None
+        with self._translated():
+            _raise_for(found["error_code"])
+        return TopicInfo(name, str(found["topic_id"]), len(found["partitions"]))
+
+    def create_topic(
+        self, name: str, partitions: int, config: Mapping[str, str] | None = None
+    ) -> bool:
+        """Create a topic and wait until it can be used; False if it exists."""
+        wanted = {"num_partitions": partitions, "configs": dict(config or {})}
+        try:
+            with self._asking() as admin:
+                admin.create_topics({name: wanted})
+        except _TopicExists:
+            return False
+        self._wait(lambda: self._has_leaders(name), f"topic {name!r} to appear")
+        return True
+
+    def delete_topic(self, name: str) -> bool:
+        """Delete a topic, waiting until it is gone; False if there is none."""
+        try:
+            with self._asking() as admin:
+                admin.delete_topics([name])
+        except _UnknownTopic:
+            return False
+        self._wait(lambda: self.topic(name) is None, f"topic {name!r} to disappear")
+        return True
+
+    def begin_offsets(self, topic: str) -> dict[int, int]:
+        """For each partition the oldest offset that can still be read."""
+        return self._offsets(topic, OffsetSpec.EARLIEST)
+
+    def end_offsets(self, topic: str) -> dict[int, int]:
+        """For each partition the offset that the next record will get."""
+        return self._offsets(topic, OffsetSpec.LATEST)
+
+    def offsets_at(self, topic: str, timestamp: int) -> dict[int, int]:
+        """For each partition the first offset whose record is not older than `timestamp` (ms)."""
+        end = self.end_offsets(topic)
+        at = self._offsets(topic, timestamp)
+        return {p: end[p] if offset < 0 else offset for p, offset in at.items()}
+
+    def cluster_id(self) -> str:
+        """Return the cluster's identity."""
+        with self._asking() as admin:
+            return str(admin.describe_cluster()["cluster_id"])
+
+    def close(self) -> None:
+        """Disconnect."""
+        with self._lock:
+            self._admin.close()
+
+    def __enter__(self) -> KafkaPythonBroker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def _limit(self) -> float:
+        return self._settings.connect_timeout_seconds
+
+    @contextmanager
+    def _asking(self) -> Iterator[Any]:
+        with self._lock, self._translated():
+            yield getattr(self, "_admin", None)
+
+    def _describe(self, topic: str) -> dict[str, Any]:
+        with self._asking() as admin:
+            found: dict[str, Any] = admin.describe_topics([topic])[0]
+            return found
+
+    def _offsets(self, topic: str, spec: Any) -> dict[int, int]:
+        info = self.topic(topic)
+        if info is None:
+            raise unknown_topic(topic)
+        asked = {TopicPartition(topic, p): spec for p in range(info.partitions)}
+        with self._asking() as admin:
+            found = admin.list_partition_offsets(asked)
+        return {at.partition: known.offset for at, known in sorted(found.items())}
+
+    def _has_leaders(self, topic: str) -> bool:
+        found = self._describe(topic)
+        parts = found["partitions"]
+        return bool(parts) and all(each["leader_id"] >= 0 for each in parts)
+
+    def _wait(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + self._limit
+        while not condition():
+            if time.monotonic() > deadline:
+                message = f"waited {self._limit:g} s for {what} at {self._address}"
+                raise BrokerError(message, retriable=True)
+            time.sleep(0.02)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except _DISCONNECTED as error:
+            raise unreachable(self._address, self._limit, error) from error
+        except errors.UnknownTopicOrPartitionError as error:
+            raise _UnknownTopic(str(error)) from error
+        except errors.TopicAlreadyExistsError as error:
+            raise _TopicExists(str(error)) from error
+        except errors.KafkaError as error:
+            message = f"the broker at {self._address} refused: {error}"
+            raise BrokerError(message, retriable=error.retriable) from error
+
+
+class _UnknownTopic(BrokerError):
+    """The broker knows no such topic."""
+
+
+class _TopicExists(BrokerError):
+    """The broker has a topic of this name."""
+
+
+def client_config(address: str, settings: BrokerClient) -> dict[str, Any]:
+    """Return what every client of ours is given.
+
+    The library's logger is made silent unless somebody has given it a level: its lines about
+    each attempt to connect would flood a terminal.
+    """
+    logger = logging.getLogger("kafka")
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.CRITICAL)
+    password = settings.sasl_password
+    given = {
+        "bootstrap_servers": address.split(","),
+        "bootstrap_timeout_ms": int(settings.connect_timeout_seconds * 1000),
+        "security_protocol": settings.security_protocol,
+        "sasl_mechanism": settings.sasl_mechanism,
+        "sasl_plain_username": settings.sasl_username,
+        "sasl_plain_password": password.get_secret_value() if password else None,
+        "ssl_cafile": _text(settings.ssl_ca_file),
+        "ssl_certfile": _text(settings.ssl_certificate_file),
+        "ssl_keyfile": _text(settings.ssl_key_file),
+        "client_id": "gemsbok",
+        "reconnect_backoff_ms": 50,
+        "reconnect_backoff_max_ms": 1000,
+        "receive_message_max_bytes": RECEIVE_BYTES,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _text(path: object) -> str | None:
+    return None if path is None else str(path)
+
+
+def _raise_for(code: int) -> None:
+    error = errors.for_code(code)
+    if error is not errors.NoError:
+        raise error

@@ -1,0 +1,200 @@
+"""Writing records with kafka-python."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from kafka import KafkaProducer, errors
+
+from common.broker.api import BrokerError, TopicInfo
+from common.broker.failures import unacknowledged, undelivered, unknown_topic
+from common.broker.limits import (
+    LINGER_MS,
+    MAX_MESSAGE_BYTES,
+    QUEUE_BYTES,
+    QUEUE_RECORDS,
+)
+from common.config import BrokerClient
+
+BATCH_BYTES = 256 * 1024
+CLOSE_SECONDS = 5.0
+
+# Refusals: the record is certainly not in the topic.  After any other error it may be.
+_REFUSED = (
+    errors.MessageSizeTooLargeError,
+    errors.RecordListTooLargeError,
+    errors.InvalidRecordError,
+    errors.CorruptRecordError,
+    errors.PolicyViolationError,
+    errors.AuthorizationError,
+    errors.InvalidTopicError,
+    errors.UnknownTopicOrPartitionError,
+    errors.NotEnoughReplicasError,
+    errors.InvalidRequiredAcksError,
+)
+
+
+class KafkaPythonProducer:
+    """Writes records; the client's own thread sends them.
+
+    Parameters
+    ----------
+    config : mapping
+        Connection, as kafka-python's arguments.
+    settings : BrokerClient
+        Time limits.
+    describe : callable
+        Returns what is known of a topic; asked once for each topic that is written to.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        settings: BrokerClient,
+        describe: Callable[[str], TopicInfo | None],
+    ) -> None:
+        self._delivery_seconds = settings.delivery_timeout_seconds
+        self._producer = KafkaProducer(**_producer_config(config, settings))
+        self._describe = describe
+        self._topics: set[str] = set()
+        self._lock = threading.Lock()
+        self._sent = _Sent(self._delivery_seconds)
+
+    def send(
+        self,
+        topic: str,
+        key: str | None,
+        value: str | bytes,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
+        """Queue one record; blocks while the queue is full."""
+        self._check(topic)
+        with self._lock:
+            self._produce(topic, key, value, self._sent, list(headers))
+
+    def flush(self, timeout: float = 30.0) -> None:
+        """Wait until every record sent so far is acknowledged."""
+        with self._lock:
+            self._sent.wait(timeout)
+
+    def send_all(
+        self, topic: str, records: Iterable[tuple[str | None, str]], timeout: float = 30.0
+    ) -> int:
+        """Send (key, value) pairs and wait for the acknowledgement of these; thread-safe."""
+        self._check(topic)
+        sent = _Sent(self._delivery_seconds)
+        for key, value in records:
+            self._produce(topic, key, value, sent)
+        sent.wait(timeout)
+        return sent.total
+
+    def close(self) -> None:
+        """Flush what is queued, for a few seconds at most, and disconnect."""
+        try:
+            self._producer.close(CLOSE_SECONDS)
+        except errors.KafkaTimeoutError:
+            self._producer.close(0)
+
+    def _produce(
+        self, topic: str, key: str | None, value: str | bytes, sent: _Sent, headers: Any = None
+    ) -> None:
+        data = value.encode() if isinstance(value, str) else value
+        name = None if key is None else key.encode()
+        try:
+            future = self._producer.send(topic, data, name, headers)
+        except errors.KafkaError as error:
+            sent.refuse(error)
+        else:
+            sent.add(future, len(data))
+
+    def _check(self, topic: str) -> None:
+        """Refuse an unknown topic at once; the client would wait for it to appear."""
+        if topic not in self._topics:
+            if self._describe(topic) is None:
+                raise unknown_topic(topic)
+            self._topics.add(topic)
+
+
+class _Sent:
+    """Records that were sent, oldest first, and what became of those that are finished.
+
+    The client's own queue has no bounds; this one blocks when it is full.
+    """
+
+    def __init__(self, delivery_seconds: float) -> None:
+        self.total = 0
+        self._failed = 0
+        self._failure: errors.KafkaError | None = None
+        self._waiting: deque[tuple[Any, int]] = deque()
+        self._bytes = 0
+        self._delivery_seconds = delivery_seconds
+
+    def add(self, future: Any, size: int) -> None:
+        self.total += 1
+        self._waiting.append((future, size))
+        self._bytes += size
+        while self._waiting and self._waiting[0][0].is_done:
+            self._finish_oldest(0)
+        while len(self._waiting) > QUEUE_RECORDS or self._bytes > QUEUE_BYTES:
+            if not self._finish_oldest(self._delivery_seconds):
+                raise unacknowledged(len(self._waiting), self._delivery_seconds)
+
+    def refuse(self, error: errors.KafkaError) -> None:
+        self.total += 1
+        self._note(error)
+
+    def wait(self, timeout: float) -> None:
+        """Wait for all of them and raise what failed since the last call."""
+        deadline = time.monotonic() + timeout
+        while self._waiting:
+            if not self._finish_oldest(max(deadline - time.monotonic(), 0)):
+                raise unacknowledged(len(self._waiting), timeout)
+        failed, failure, total = self._failed, self._failure, self.total
+        self._failed, self._failure = 0, None
+        if failure is not None:
+            raise undelivered(failed, total - failed, _translated(failure))
+
+    def _finish_oldest(self, seconds: float) -> bool:
+        future, size = self._waiting[0]
+        try:
+            future.get(seconds)
+        except errors.KafkaError as error:
+            if not future.is_done:
+                return False
+            self._note(error)
+        self._waiting.popleft()
+        self._bytes -= size
+        return True
+
+    def _note(self, error: errors.KafkaError) -> None:
+        self._failed += 1
+        self._failure = self._failure or error
+
+
+def _translated(error: errors.KafkaError) -> BrokerError:
+    refused = isinstance(error, _REFUSED)
+    return BrokerError(
+        str(error), retriable=error.retriable or not refused, outcome_unknown=not refused
+    )
+
+
+def _producer_config(config: Mapping[str, Any], settings: BrokerClient) -> dict[str, Any]:
+    delivery_ms = int(settings.delivery_timeout_seconds * 1000)
+    return {
+        **config,
+        "acks": "all",
+        "enable_idempotence": True,
+        "linger_ms": LINGER_MS,
+        "batch_size": BATCH_BYTES,
+        "max_request_size": MAX_MESSAGE_BYTES,
+        "delivery_timeout_ms": delivery_ms,
+        # Half of it, so that a request without an answer is tried once more in time.
+        "request_timeout_ms": delivery_ms // 2,
+        "max_block_ms": int(settings.connect_timeout_seconds * 1000),
+        "allow_auto_create_topics": False,
+        "metrics_enabled": False,
+    }

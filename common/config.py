@@ -1,0 +1,456 @@
+"""Configuration: one tree of typed settings, the same for every process.
+
+Sources, the first wins: flags (``--set batch.interval_seconds=60``), environment
+(``GEMSBOK_BATCH__INTERVAL_SECONDS``), the TOML file, defaults.  Keys are those of Oryx in
+snake case.  An unknown key is an error that names the nearest known one.
+
+Each model family declares its own section in ``common/apps/<family>.py`` as ``class
+Settings(Section)``; a user's family in the module that ``app`` names.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import json
+import os
+import pkgutil
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+from typing_extensions import Self
+
+from common import config_sources as sources
+from common.config_errors import nearest, refused_values, unknown_keys
+from common.config_fields import Form, Keys
+from common.config_sources import ConfigError as ConfigError
+from common.paths import home
+
+
+class Section(BaseModel):
+    """A table of the configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, str_min_length=1
+    )
+
+
+def _address(text: str) -> str:
+    if not re.fullmatch(r"[^\s,/]+:\d{1,5}(,[^\s,/]+:\d{1,5})*|memory://\w+", text):
+        message = "must be host:port, or several with commas between them"
+        raise ValueError(message)
+    return text
+
+
+def _topic_name(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]{1,200}", text, re.ASCII) or text in (".", ".."):
+        message = "must be 1 to 200 letters, digits, dots, underscores and dashes (Kafka's rule)"
+        raise ValueError(message)
+    return text
+
+
+def _heap(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*[kmgt]", text):
+        message = "must be a number and k, m, g or t, as 512m"
+        raise ValueError(message)
+    return text
+
+
+def _location(text: str) -> str:
+    """Make a path absolute: a relative one would depend on where the process was started."""
+    if re.match(r"[a-z][a-z0-9+.-]+:", text):
+        return text
+    return str(home() / Path(text).expanduser())
+
+
+def _file(path: Path) -> Path:
+    return home() / path.expanduser()
+
+
+Address = Annotated[str, AfterValidator(_address), Form("host:port[,host:port]")]
+TopicName = Annotated[str, AfterValidator(_topic_name), Form("name of a Kafka topic")]
+Heap = Annotated[str, AfterValidator(_heap), Form("size of a Java heap: 512m, 4g")]
+Location = Annotated[str, AfterValidator(_location), Form("path or URI")]
+File = Annotated[Path, AfterValidator(_file), Form("path")]
+
+
+class InputTopic(Section):
+    """The topic of raw events."""
+
+    broker: Address = Field(
+        "127.0.0.1:9092", description="Bootstrap servers: host:port[,host:port]."
+    )
+    name: TopicName = Field("gemsbok.input", description="Name of the topic.")
+    partitions: int = Field(4, ge=1, description="Partitions, when `topics setup` creates it.")
+    max_line_bytes: int = Field(
+        65536, ge=1024, description="Bytes of one event's line; a longer one is refused."
+    )
+
+    @property
+    def dead_letter(self) -> str:
+        """The topic for lines that cannot be read."""
+        return f"{self.name}.dlq"
+
+
+class UpdateTopic(Section):
+    """The topic that coordinates the layers."""
+
+    broker: Address | None = Field(
+        None, description="Bootstrap servers; the input topic's if absent."
+    )
+    name: TopicName = Field("gemsbok.update", description="Name of the topic.")
+    max_size: int = Field(
+        16_777_216, ge=1024, description="Bytes: a larger model is sent as MODEL-REF, not MODEL."
+    )
+    factors: Literal["files", "topic"] = Field(
+        "files",
+        description="Where ALS factors travel: in the generation's files, or as UP messages "
+        "on the topic too, as Oryx does.",
+    )
+    retention_hours: int = Field(
+        24, ge=1, description="Hours kept, when `topics setup` creates it; ≥ 2 batch intervals."
+    )
+
+
+class BrokerClient(Section):
+    """How to connect to Kafka."""
+
+    client: Literal["auto", "kafka-python", "confluent"] = Field(
+        "auto", description="Client library; auto takes confluent-kafka where installed."
+    )
+    connect_timeout_seconds: float = Field(10.0, gt=0, description="Seconds to reach a broker.")
+    delivery_timeout_seconds: float = Field(
+        30.0, gt=0, description="Seconds until an unacknowledged record counts as failed."
+    )
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="Kafka's security protocol."
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="Kafka's SASL mechanism."
+    )
+    sasl_username: str | None = Field(None, description="SASL user.")
+    sasl_password: SecretStr | None = Field(None, description="SASL password.")
+    ssl_ca_file: File | None = Field(None, description="PEM file of the authorities trusted.")
+    ssl_certificate_file: File | None = Field(None, description="PEM file of our certificate.")
+    ssl_key_file: File | None = Field(None, description="PEM file of our private key.")
+
+
+class Spark(Section):
+    """How a layer starts Spark, where spark-submit has not started it already."""
+
+    master: str = Field("local[*]", description="Spark master.")
+    driver_memory: Heap = Field("1g", description="Heap of the driver.")
+    executor_memory: Heap = Field("1g", description="Heap of an executor.")
+    executor_cores: int = Field(2, ge=1, description="Cores of an executor.")
+    num_executors: int = Field(2, ge=1, description="Executors, on a cluster.")
+    shuffle_partitions: int = Field(4, ge=1, description="Partitions after a shuffle.")
+    config: dict[str, str] = Field(
+        default_factory=dict, description="Further Spark properties, passed through."
+    )
+
+
+class SpeedSpark(Spark):
+    """How the speed layer starts Spark: its state is small and its micro-batches are short."""
+
+    driver_memory: Heap = Field("512m", description="Heap of the driver.")
+    executor_memory: Heap = Field("512m", description="Heap of an executor.")
+    shuffle_partitions: int = Field(2, ge=1, description="Partitions after a shuffle.")
+
+
+class Storage(Section):
+    """Where history and generations lie."""
+
+    data_dir: Location = Field(
+        "data",
+        description="Folder or URI of the history (one Delta table per app); a relative folder "
+        "lies in the state folder ($GEMSBOK_HOME, or .gemsbok beside the code).",
+    )
+    model_dir: Location = Field(
+        "model", description="Folder or URI of the generations; relative as data_dir."
+    )
+    max_age_data_hours: int = Field(
+        -1, ge=-1, description="Hours after which history is removed; -1 keeps all, 0 none."
+    )
+    max_age_model_hours: int = Field(
+        -1, ge=-1, description="Hours after which generations are removed; -1 keeps all."
+    )
+
+
+class Batch(Section):
+    """The batch layer."""
+
+    interval_seconds: float = Field(
+        21600, gt=0, description="Seconds from the start of one generation to the next."
+    )
+    max_offsets_per_trigger: int = Field(
+        2_000_000, ge=1, description="Events read from the input topic at once."
+    )
+    storage: Storage = Field(default_factory=Storage)
+    spark: Spark = Field(default_factory=Spark)
+
+
+class Speed(Section):
+    """The speed layer."""
+
+    interval_seconds: float = Field(
+        0.2, ge=0, description="Seconds between micro-batches; 0 starts the next one at once."
+    )
+    min_model_load_fraction: float = Field(
+        0.8, ge=0, le=1, description="Share of the model that must be loaded before updates."
+    )
+    max_offsets_per_trigger: int = Field(
+        50_000, ge=1, description="Events in one micro-batch at most."
+    )
+    spark: SpeedSpark = Field(default_factory=SpeedSpark)
+
+
+class Api(Section):
+    """The serving layer's HTTP interface."""
+
+    host: str = Field("127.0.0.1", description="Address to bind.")
+    port: int = Field(8080, ge=0, le=65535, description="Port of HTTP; 0 takes a free one.")
+    secure_port: int = Field(8443, ge=0, le=65535, description="Port of HTTPS.")
+    read_only: bool = Field(False, description="Refuse every request that writes (403).")
+    context_path: str = Field("/", description="Path under which all routes lie.")
+    threads: int = Field(16, ge=1, description="Requests computed at once.")
+    max_body_bytes: int = Field(
+        67_108_864, ge=1024, description="Bytes of a request's body, also once decompressed."
+    )
+
+
+class Serving(Section):
+    """The serving layer."""
+
+    api: Api = Field(default_factory=Api)
+    min_model_load_fraction: float = Field(
+        0.8, ge=0, le=1, description="Share of the model that must be loaded before it answers."
+    )
+    catch_up_timeout_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="Seconds that a new generation waits for the speed layer to fold in what "
+        "the served one already has; then it is served all the same, counted.",
+    )
+
+
+class Eval(Section):
+    """Held-out evaluation and the search for hyperparameters."""
+
+    test_fraction: float = Field(
+        0.1, ge=0, le=1, description="Share of the new data held out; 0 evaluates nothing."
+    )
+    candidates: int = Field(1, ge=1, description="Models to build and compare.")
+    parallelism: int = Field(1, ge=1, description="Candidates built at once.")
+    hyperparam_search: Literal["random", "grid"] = Field(
+        "random", description="How candidates are drawn from the hyperparameters' ranges."
+    )
+    threshold: float | None = Field(
+        None, description="A best model that evaluates below this is not published."
+    )
+    refit: bool = Field(
+        True, description="Train the best candidate again on all data, the held-out part too."
+    )
+
+
+class Ml(Section):
+    """What all learning families share."""
+
+    eval: Eval = Field(default_factory=Eval)
+    seed: int = Field(1, description="Seed of every random choice in training.")
+
+
+class InputSchema(Section):
+    """What the fields of an input line are (families with features)."""
+
+    feature_names: list[str] = Field(default_factory=list, description="Names, in order.")
+    num_features: int = Field(0, ge=0, description="Their number, where they have no names.")
+    id_features: list[str] = Field(default_factory=list, description="Identify, not learned.")
+    ignored_features: list[str] = Field(default_factory=list, description="Passed over.")
+    numeric_features: list[str] | None = Field(None, description="Numbers; the rest are not.")
+    categorical_features: list[str] | None = Field(
+        None, description="Categories; the rest are numbers."
+    )
+    target_feature: str | None = Field(None, description="What is to be predicted.")
+
+
+class Settings(Section):
+    """The whole configuration; :func:`load` makes one with the families' sections added."""
+
+    app: str = Field(
+        "als", description="Model family: als, kmeans, forest, …, or a module of your own."
+    )
+    id: str | None = Field(None, description="Name of this instance, in logs and process names.")
+    input_topic: InputTopic = Field(default_factory=InputTopic)
+    update_topic: UpdateTopic = Field(default_factory=UpdateTopic)
+    broker: BrokerClient = Field(default_factory=BrokerClient)
+    batch: Batch = Field(default_factory=Batch)
+    speed: Speed = Field(default_factory=Speed)
+    serving: Serving = Field(default_factory=Serving)
+    ml: Ml = Field(default_factory=Ml)
+    input_schema: InputSchema = Field(default_factory=InputSchema)
+
+    @property
+    def update_broker(self) -> str:
+        """Bootstrap servers of the update topic."""
+        return self.update_topic.broker or self.input_topic.broker
+
+    def section(self, name: str) -> Any:
+        """Return a family's section by its name.
+
+        Typed as Any because each family knows its own class: ``als = settings.section("als")``.
+        """
+        return getattr(self, name)
+
+    @model_validator(mode="after")
+    def _topics_differ(self) -> Self:
+        same_broker = self.update_broker == self.input_topic.broker
+        if same_broker and self.update_topic.name == self.input_topic.name:
+            message = f"input_topic.name and update_topic.name are both {self.input_topic.name!r}"
+            raise ValueError(message)
+        return self
+
+
+def load(
+    path: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Load the configuration.
+
+    Parameters
+    ----------
+    path : Path, optional
+        TOML file; defaults alone without one.
+    flags : mapping, optional
+        Dotted keys and their values, as strings or typed; they win over everything.
+    environment : mapping, optional
+        Taken for the process's environment, which is the default.
+
+    Raises
+    ------
+    ConfigError
+        If a key is unknown, a value is refused, or the file cannot be read.
+    """
+    return load_with_origins(path, flags, environment)[0]
+
+
+def load_with_origins(
+    path: Path | None = None,
+    flags: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[Settings, dict[str, str]]:
+    """Load the configuration as :func:`load` does, and say where its values come from.
+
+    Returns
+    -------
+    (Settings, dict)
+        The dict has the origin of each dotted key that a source gave: ``"flag"``,
+        ``"environment variable …"`` or ``"file:line"``; all others are defaults.
+    """
+    environment = os.environ if environment is None else environment
+    text, table = sources.read_toml(path) if path else ("", {})
+    flags = flags or {}
+    app = flags.get("app") or environment.get(f"{sources.ENV_PREFIX}APP") or table.get("app", "als")
+    model = settings_type(str(app))
+    keys = Keys.of(model)
+    given = [
+        *(sources.from_file(path, text, table, keys) if path else ()),
+        *sources.from_environment(environment, keys),
+        *sources.from_flags(flags, keys),
+    ]
+    settings = _validated(model, keys, given)
+    return settings, {".".join(one.path): one.origin for one in given}
+
+
+def _validated(model: type[Settings], keys: Keys, given: list[sources.Given]) -> Settings:
+    wrong = list(unknown_keys(given, keys))
+    known = [one for one in given if keys.longest(one.path) in keys.fields]
+    # Every table, so that a key that a family must have is missed at its own path.
+    tables: dict[str, Any] = {path[0]: {} for path in keys.sections if len(path) == 1}
+    try:
+        settings = model.model_validate(tables | sources.merge(known))
+        if not wrong:
+            return settings
+    except ValidationError as error:
+        wrong += refused_values(error, {one.path: one for one in given}, keys)
+    raise ConfigError("\n".join(wrong))
+
+
+@functools.cache
+def settings_type(app: str = "als") -> type[Settings]:
+    """Return the settings class with a section for every family, and for `app`.
+
+    Raises
+    ------
+    ConfigError
+        If there is no family of this name and no module either.
+    """
+    fields: dict[str, Any] = {}
+    for family in families():
+        _add_section(fields, family, _family_section(f"common.apps.{family}"))
+    if app not in families():
+        _add_section(fields, app.rpartition(".")[2], _user_section(app))
+    return create_model("FullSettings", __base__=Settings, **fields)
+
+
+def families() -> list[str]:
+    """Names of the families that come with the platform: one module each in common.apps."""
+    import common.apps
+
+    return sorted(module.name for module in pkgutil.iter_modules(common.apps.__path__))
+
+
+def fingerprint(settings: Settings) -> str:
+    """Return the SHA-256 (hex) of the configuration; secrets do not go into it."""
+    # Secrets are dumped as asterisks.
+    values = settings.model_dump(mode="json", by_alias=True)
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _add_section(fields: dict[str, Any], name: str, section: type[Section] | None) -> None:
+    if section is None:
+        return
+    if name in fields or name in Settings.model_fields:
+        message = f"app: the section [{name}] of your module is taken; give the module another name"
+        raise ConfigError(message)
+    fields[name] = (section, Field(default_factory=section))
+
+
+def _user_section(app: str) -> type[Section] | None:
+    if "." not in app and importlib.util.find_spec(app) is None:
+        message = (
+            f"app: there is no family {app!r}{nearest(app, families())} "
+            f"(families: {', '.join(families())}; or a module of your own)"
+        )
+        raise ConfigError(message)
+    try:
+        return _family_section(app)
+    except ImportError as error:
+        message = f"app: module {app!r} cannot be imported: {error}"
+        raise ConfigError(message) from error
+
+
+def _family_section(module: str) -> type[Section] | None:
+    """Return the class ``Settings`` of a family's module; None where it has no keys."""
+    found = getattr(importlib.import_module(module), "Settings", None)
+    # The module may import the whole configuration's class of the same name.
+    if found is None or found is Settings:
+        return None
+    if not (isinstance(found, type) and issubclass(found, Section)):
+        message = f"app: {module}.Settings is not a subclass of common.config.Section"
+        raise ConfigError(message)
+    return found

@@ -1,0 +1,142 @@
+"""How the layers start Spark and read Kafka through it; needs no Spark itself."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from common.paths import ROOT
+
+if TYPE_CHECKING:
+    from common.config import BrokerClient, Settings, Spark
+
+LOOPBACK = "127.0.0.1"
+#: Masters whose every process is on this machine, where nothing need be reachable from outside.
+_ON_THIS_MACHINE = re.compile(r"local(\[.*\]|-cluster\[.*\])?|spark://(127\.0\.0\.1|localhost):\d+")
+
+
+class SparkSetupError(RuntimeError):
+    """Spark cannot be started as things are; the text says what to do."""
+
+
+def spark_properties(spark: Spark, app_name: str, home: Path) -> dict[str, str]:
+    """Return the properties of a layer's Spark session.
+
+    Parameters
+    ----------
+    spark : Spark
+        The layer's table of the configuration; its ``config`` wins over everything here.
+    app_name : str
+        As Spark's logs and cluster managers show it.
+    home : Path
+        State folder; its ``jars/spark`` holds the Kafka connector and Delta Lake.
+
+    Raises
+    ------
+    SparkSetupError
+        If the jars are not there.
+    """
+    found = {
+        "spark.app.name": app_name,
+        "spark.master": spark.master,
+        "spark.driver.memory": spark.driver_memory,
+        "spark.executor.memory": spark.executor_memory,
+        "spark.executor.cores": str(spark.executor_cores),
+        "spark.executor.instances": str(spark.num_executors),
+        "spark.sql.shuffle.partitions": str(spark.shuffle_partitions),
+        "spark.jars": ",".join(_jars(home)),
+        **_PROPERTIES,
+        **_python(),
+    }
+    if _ON_THIS_MACHINE.fullmatch(spark.master):
+        found |= {"spark.driver.host": LOOPBACK, "spark.driver.bindAddress": LOOPBACK}
+    return found | spark.config
+
+
+def kafka_options(settings: Settings) -> dict[str, str]:
+    """Return the options of Spark's Kafka source for the input topic, security included."""
+    return {
+        "kafka.bootstrap.servers": settings.input_topic.broker,
+        "subscribe": settings.input_topic.name,
+        # Records that are gone are an error that a person decides about.
+        "failOnDataLoss": "true",
+        **{f"kafka.{name}": value for name, value in _security(settings.broker).items()},
+    }
+
+
+_PROPERTIES = {
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.log.level": "ERROR",
+    "spark.sql.session.timeZone": "UTC",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    # Delta's own bookkeeping: its default of 50 tasks suits tables a thousand times larger.
+    "spark.databricks.delta.snapshotPartitions": "2",
+    # A commit without rows still says how far the history is complete.
+    "spark.databricks.delta.skipRecordingEmptyCommits": "false",
+}
+
+
+def _jars(home: Path) -> list[str]:
+    folder = home / "jars" / "spark"
+    jars = sorted(str(path) for path in folder.glob("*.jar"))
+    if not jars:
+        message = f"there are no jars for Spark in {folder}; fetch them: `bin/gemsbok doctor`"
+        raise SparkSetupError(message)
+    return jars
+
+
+def _python() -> dict[str, str]:
+    """Return the properties by which executors find this interpreter and these modules."""
+    path = [str(ROOT), str(Path.cwd()), os.environ.get("PYTHONPATH", "")]
+    return {
+        "spark.pyspark.python": sys.executable,
+        "spark.pyspark.driver.python": sys.executable,
+        "spark.executorEnv.PYTHONPATH": os.pathsep.join(entry for entry in path if entry),
+    }
+
+
+def _security(client: BrokerClient) -> dict[str, str]:
+    """Return the Java Kafka client's properties for the configured security."""
+    found = {
+        "security.protocol": client.security_protocol,
+        "sasl.mechanism": client.sasl_mechanism,
+        "sasl.jaas.config": _jaas(client),
+        "ssl.truststore.type": "PEM" if client.ssl_ca_file else None,
+        "ssl.truststore.location": client.ssl_ca_file,
+        **_key_store(client),
+    }
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def _key_store(client: BrokerClient) -> dict[str, str]:
+    """Return key and certificate as text: as a file Kafka takes them only both in one."""
+    if not (client.ssl_key_file and client.ssl_certificate_file):
+        return {}
+    return {
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.key": client.ssl_key_file.read_text(encoding="ascii"),
+        "ssl.keystore.certificate.chain": client.ssl_certificate_file.read_text(encoding="ascii"),
+    }
+
+
+def _jaas(client: BrokerClient) -> str | None:
+    if client.sasl_username is None or client.sasl_password is None:
+        return None
+    module = "plain.Plain" if client.sasl_mechanism == "PLAIN" else "scram.Scram"
+    user = _quoted(client.sasl_username)
+    password = _quoted(client.sasl_password.get_secret_value())
+    return (
+        f"org.apache.kafka.common.security.{module}LoginModule required "
+        f"username={user} password={password};"
+    )
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

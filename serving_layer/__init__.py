@@ -1,0 +1,1 @@
+"""The serving layer: holds the newest model in memory and answers REST queries."""

@@ -1,0 +1,237 @@
+"""The ALS model of the serving layer: loaded from files or messages, and kept up to date."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from common.apps.als import FactorUpdate, decode_update
+from common.config import Settings
+from common.factors import FactorMatrix, StoredFactors, read_factors
+from common.known_items import KnownItems
+from common.messages import MessageError
+from common.model_store import Generation, StoreError
+from common.pmml import AlsModel, PmmlError, read_als_pmml, write_als_pmml
+from common.updates import ModelMessage
+from serving_layer.als_view import AlsView
+
+log = logging.getLogger(__name__)
+
+
+class Serving:
+    """One ALS model; :attr:`view` is what requests use.
+
+    A model with files is complete at once.  One without gets its vectors by ``UP`` messages,
+    and says by :attr:`fraction_loaded` how many of the ids in its PMML have come.  A further
+    model loaded into the same instance follows Oryx's rule: ids that are in it or were first
+    seen since the model before keep their vectors and known items, all others go, and nothing
+    is kept where the number of features differs.
+
+    Parameters
+    ----------
+    settings : Settings
+        The whole configuration.
+    clock : callable, optional
+        Seconds since 1970, for the PMML's timestamp.
+    """
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        self._keeps_known = not settings.section("als").no_known_items
+        self._clock = clock
+        self._view: AlsView | None = None
+        self._expected_users: set[str] = set()
+        self._expected_items: set[str] = set()
+        self._recent_users: set[str] = set()
+        self._recent_items: set[str] = set()
+        # Known items that have no vector yet, and so no row: item -> rows of its users.
+        self._waiting: dict[str, set[int]] = {}
+
+    @property
+    def view(self) -> AlsView:
+        """The model, which one request asks for once.
+
+        Raises
+        ------
+        MessageError
+            If none has been loaded.
+        """
+        if self._view is None:
+            message = "no ALS model has been loaded"
+            raise MessageError(message)
+        return self._view
+
+    @property
+    def fraction_loaded(self) -> float:
+        """Vectors held as a share of these and the ones still expected; 1 if none are."""
+        if self._view is None:
+            return 0.0
+        loaded = len(self._view.users) + len(self._view.items.matrix)
+        expected = len(self._expected_users) + len(self._expected_items)
+        return loaded / (loaded + expected) if expected else 1.0
+
+    def load(self, model: ModelMessage) -> None:
+        """Take over a model: its files' content, or what is kept of the model before.
+
+        Raises
+        ------
+        MessageError
+            If its PMML cannot be read.
+        StoreError
+            If its files cannot, or do not belong together.
+        """
+        try:
+            pmml = read_als_pmml(model.text)
+        except PmmlError as error:
+            message = f"model of generation {model.generation}: {error}"
+            raise MessageError(message) from error
+        if model.files is not None:
+            view = self._read(pmml, model.files)
+            self._waiting = {}
+        elif self._view is not None and self._view.parameters.features == pmml.features:
+            view = self._retain(pmml, self._view)
+        else:
+            view = _empty(pmml)
+            self._waiting = {}
+        self._expected_users = _missing(pmml.user_ids, view.users)
+        self._expected_items = _missing(pmml.item_ids, view.items.matrix)
+        self._recent_users, self._recent_items = set(), set()
+        self._view = view
+
+    def apply(self, update: str) -> None:
+        """Replace one vector, and change the known items that come with it.
+
+        Raises
+        ------
+        MessageError
+            If the payload cannot be read, or its vector has not the model's length.
+        """
+        found = decode_update(update)
+        view = self.view
+        if len(found.vector) != view.parameters.features:
+            message = (
+                f"ALS update of {found.kind} {found.id!r} has {len(found.vector)} factors, "
+                f"the model has {view.parameters.features}"
+            )
+            raise MessageError(message)
+        if found.kind == "X":
+            self._set_user(view, found)
+        else:
+            self._set_item(view, found)
+
+    def to_pmml(self) -> bytes:
+        """Return the model as PMML 4.4, with the ids that have a vector now."""
+        view = self.view
+        model = replace(
+            view.parameters,
+            user_ids=list(view.users.ids),
+            item_ids=list(view.items.matrix.ids),
+            timestamp=int(self._clock() * 1000),
+        )
+        return write_als_pmml(model)
+
+    # -- updates ------------------------------------------------------------------------
+
+    def _set_user(self, view: AlsView, update: FactorUpdate) -> None:
+        if update.id not in view.users:
+            self._recent_users.add(update.id)
+            self._expected_users.discard(update.id)
+        row = view.users.set(update.id, update.vector)
+        if not self._keeps_known:
+            return
+        if update.removed:
+            removed = view.items.matrix.rows(update.removed)
+            view.known.remove(row, removed[removed >= 0])
+            for item in update.removed:
+                self._waiting.get(item, set()).discard(row)
+        if update.related:
+            related = view.items.matrix.rows(update.related)
+            view.known.add(row, related[related >= 0])
+            for at in np.flatnonzero(related < 0):
+                self._waiting.setdefault(update.related[at], set()).add(row)
+
+    def _set_item(self, view: AlsView, update: FactorUpdate) -> None:
+        if update.id not in view.items.matrix:
+            self._recent_items.add(update.id)
+            self._expected_items.discard(update.id)
+        row = view.items.set(update.id, update.vector)
+        for user in self._waiting.pop(update.id, ()):
+            view.known.add(user, [row])
+
+    # -- models -------------------------------------------------------------------------
+
+    def _read(self, pmml: AlsModel, files: Generation) -> AlsView:
+        users = read_factors(files.path(pmml.user_factors))
+        items = read_factors(files.path(pmml.item_factors))
+        try:
+            known = _known_items(users.known_items, len(items.ids) if self._keeps_known else 0)
+            return AlsView.of(_without_ids(pmml), _matrix(pmml, users), _matrix(pmml, items), known)
+        except ValueError as error:
+            message = f"the files of generation {files.manifest.generation}: {error}"
+            raise StoreError(message) from error
+
+    def _retain(self, pmml: AlsModel, before: AlsView) -> AlsView:
+        """Return a view of what stays of the one before; that one is left as it is."""
+        user_rows = _kept(before.users.ids, {*pmml.user_ids, *self._recent_users})
+        item_rows = _kept(before.items.matrix.ids, {*pmml.item_ids, *self._recent_items})
+        new_user = _renumbered(user_rows, len(before.users))
+        self._waiting = {
+            item: {int(new_user[row]) for row in rows if new_user[row] >= 0}
+            for item, rows in self._waiting.items()
+        }
+        return AlsView.of(
+            _without_ids(pmml),
+            _selected(before.users, user_rows),
+            _selected(before.items.matrix, item_rows),
+            before.known.select(user_rows, _renumbered(item_rows, len(before.items.matrix))),
+        )
+
+
+def _empty(pmml: AlsModel) -> AlsView:
+    matrices = FactorMatrix(pmml.features), FactorMatrix(pmml.features)
+    return AlsView.of(_without_ids(pmml), *matrices, KnownItems())
+
+
+def _without_ids(pmml: AlsModel) -> AlsModel:
+    return replace(pmml, user_ids=(), item_ids=())
+
+
+def _matrix(pmml: AlsModel, stored: StoredFactors) -> FactorMatrix:
+    return FactorMatrix(pmml.features, stored.ids, stored.vectors)
+
+
+def _known_items(column: pa.ListArray | None, n_items: int) -> KnownItems:
+    """Make known items of a file's column; none where they are not kept (`n_items` 0)."""
+    if column is None or not n_items:
+        return KnownItems()
+    offsets = column.offsets.to_numpy().astype(np.int64)
+    indices = column.flatten().to_numpy(zero_copy_only=False).astype(np.int32)
+    if len(indices) and indices.max() >= n_items:
+        message = f"known item row {indices.max()}, but there are {n_items} items"
+        raise ValueError(message)
+    return KnownItems(offsets - offsets[0], indices)
+
+
+def _missing(ids: Sequence[str], matrix: FactorMatrix) -> set[str]:
+    return {id for id in ids if id not in matrix}
+
+
+def _kept(ids: Sequence[str], wanted: Collection[str]) -> NDArray[np.int64]:
+    return np.flatnonzero([id in wanted for id in ids])
+
+
+def _renumbered(kept: NDArray[np.int64], n_rows: int) -> NDArray[np.int32]:
+    """Return the new row of each old row, -1 where it goes."""
+    new = np.full(n_rows, -1, np.int32)
+    new[kept] = np.arange(len(kept))
+    return new
+
+
+def _selected(matrix: FactorMatrix, rows: NDArray[np.int64]) -> FactorMatrix:
+    ids = [matrix.ids[row] for row in rows]
+    return FactorMatrix(matrix.n_factors, ids, matrix.vectors[rows])

@@ -1,0 +1,159 @@
+"""The Flask application: the framework's routes, one family's routes, and what all share."""
+
+from __future__ import annotations
+
+import gzip
+import importlib
+import logging
+import re
+import secrets
+import time
+import zlib
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
+
+from flask import Flask, Response, current_app, g, request
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import RequestRedirect
+
+from common.config import ConfigError, families
+from serving_layer import routes
+from serving_layer.context import Context, InputLines, ModelSource
+from serving_layer.errors import ApiError, error_response, from_http
+from serving_layer.ingest import read_only
+from serving_layer.metrics import Metrics, metrics
+from serving_layer.paths import BAD_PATH, RawPath, not_found, use_segments
+
+if TYPE_CHECKING:
+    from common.broker import Producer
+    from common.config import Settings
+
+log = logging.getLogger(__name__)
+
+#: Bytes from which on a reply is worth compressing.
+COMPRESS_FROM = 256
+#: Fast rather than small: a model's PMML has hundreds of megabytes.
+COMPRESS_LEVEL = 4
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
+def create_app(settings: Settings, current: ModelSource, producer: Producer | None) -> Flask:
+    """Make the application.
+
+    Parameters
+    ----------
+    settings : Settings
+        The whole configuration; ``app`` names the family.
+    current : ModelSource
+        Holds the model that is served.
+    producer : Producer or None
+        Writes to the input topic; None makes the serving layer read-only.
+
+    Raises
+    ------
+    ConfigError
+        If the family cannot be imported or lacks what a family must offer.
+    """
+    app = Flask(__name__, static_folder=None, template_folder="console/templates")
+    use_segments(app.url_map)
+    lines = cast("InputLines", family_module(settings.app, "common", ("check", "key")))
+    family = family_module(settings.app, "serving_layer", ("Serving", "blueprint"))
+    app.extensions["gemsbok"] = Context(settings, current, producer, lines)
+    app.extensions["gemsbok-metrics"] = Metrics(current)
+    app.before_request(_before)
+    app.after_request(_after)
+    app.register_error_handler(HTTPException, _on_http_error)
+    app.register_error_handler(Exception, _on_failure)
+    forms = family.console() if hasattr(family, "console") else []
+    app.register_blueprint(routes.blueprint(forms))
+    app.register_blueprint(family.blueprint(settings))
+    app.wsgi_app = RawPath(app.wsgi_app, settings.serving.api.context_path)  # type: ignore[method-assign]
+    return app
+
+
+def family_module(app: str, package: str, names: tuple[str, ...]) -> ModuleType:
+    """Import a family's module: ``<package>.apps.<app>``, or the user's own of that name.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be imported or lacks one of `names`.
+    """
+    name = f"{package}.apps.{app}" if app in families() else app
+    try:
+        found = importlib.import_module(name)
+    except ImportError as error:
+        message = f"app: module {name!r} cannot be imported: {error}"
+        raise ConfigError(message) from error
+    absent = [wanted for wanted in names if not hasattr(found, wanted)]
+    if absent:
+        message = f"app: module {name!r} lacks {', '.join(absent)}; see docs/architecture.md"
+        raise ConfigError(message)
+    return found
+
+
+def _before() -> None:
+    g.started = time.perf_counter()
+    given = request.environ.get("HTTP_X_REQUEST_ID", "")
+    g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    bad_path: ApiError | None = request.environ.get(BAD_PATH)
+    if bad_path is not None:
+        raise bad_path
+    if isinstance(request.routing_exception, RequestRedirect):
+        # A slash more or less is another path: nobody is sent elsewhere.
+        raise not_found()
+    if request.method in _WRITES and request.endpoint is not None:
+        _refuse_when_read_only(request.endpoint)
+
+
+def _refuse_when_read_only(endpoint: str) -> None:
+    """Answer before the body is looked at (Oryx's rule)."""
+    if not getattr(current_app.view_functions[endpoint], "reads", False) and read_only():
+        raise ApiError(403, "read_only", "Serving Layer is read-only")
+
+
+def _after(response: Response) -> Response:
+    headers = response.headers
+    headers["X-Request-Id"] = g.request_id
+    headers["X-Content-Type-Options"] = "nosniff"
+    if "pinned" in g:
+        if g.pinned.generation is not None:
+            headers["X-Model-Generation"] = str(g.pinned.generation)
+        if g.pinned.age_seconds is not None:
+            headers["X-Model-Age"] = f"{g.pinned.age_seconds:.3f}"
+    if "HTTP_ACCEPT_ENCODING" in request.environ:
+        _compress(response)
+    route = request.url_rule.rule if request.url_rule else "none"
+    found = metrics()
+    found.requests.labels(request.method, route, response.status_code).inc()
+    found.seconds.labels(route).observe(time.perf_counter() - g.started)
+    return response
+
+
+def _compress(response: Response) -> None:
+    """Compress a reply as ``Accept-Encoding`` asks; ``deflate`` in zlib's frame."""
+    size = response.content_length or 0
+    if size < COMPRESS_FROM or (response.mimetype or "").startswith("image/"):
+        return
+    response.headers["Vary"] = "Accept-Encoding"
+    encoding = request.accept_encodings.best_match(("gzip", "deflate", "identity"))
+    if encoding not in ("gzip", "deflate"):
+        return
+    body = response.get_data()
+    if encoding == "gzip":
+        response.set_data(gzip.compress(body, COMPRESS_LEVEL, mtime=0))
+    else:
+        response.set_data(zlib.compress(body, COMPRESS_LEVEL))
+    response.headers["Content-Encoding"] = encoding
+
+
+def _on_http_error(error: HTTPException) -> Response:
+    return error_response(from_http(error), g.request_id)
+
+
+def _on_failure(error: Exception) -> Response:
+    log.error("request %s: %s %s", g.request_id, request.method, request.path, exc_info=error)
+    message = f"something failed here; the log has it under request {g.request_id}"
+    return error_response(ApiError(500, "internal", message), g.request_id)

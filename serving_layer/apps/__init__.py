@@ -1,0 +1,1 @@
+"""The serving layer's part of every model family."""

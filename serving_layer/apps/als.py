@@ -1,0 +1,248 @@
+"""ALS in the serving layer: its model, its routes, and its rows of the console."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from flask import Blueprint, Response
+
+from serving_layer import als_queries as queries
+from serving_layer.als_events import preference_line, strength_of, with_defaults
+from serving_layer.als_model import Serving
+from serving_layer.als_view import AlsView
+from serving_layer.http import (
+    ApiError,
+    Form,
+    body_lines,
+    flag,
+    model,
+    paging,
+    rescorer_params,
+    respond_ids,
+    respond_rows,
+    respond_value,
+    respond_values,
+    send_events,
+    unknown_id,
+)
+from serving_layer.rescorer import Rescorer, RescorerProvider, load_providers
+
+if TYPE_CHECKING:
+    from common.config import Settings
+
+__all__ = ["Serving", "blueprint", "console"]
+
+
+def blueprint(settings: Settings, clock: Callable[[], float] = time.time) -> Blueprint:
+    """Return the routes of ALS.
+
+    Parameters
+    ----------
+    settings : Settings
+        The whole configuration.
+    clock : callable, optional
+        Seconds since 1970, for events that come without a timestamp.
+
+    Raises
+    ------
+    ConfigError
+        If a class of ``als.rescorer_provider_class`` cannot be used.
+    """
+    routes = Blueprint("als", __name__)
+    provider = load_providers(settings.section("als").rescorer_provider_class)
+    _recommendation_routes(routes, provider)
+    _similarity_routes(routes, provider)
+    _estimate_routes(routes)
+    _count_routes(routes, provider)
+    _id_routes(routes)
+    _event_routes(routes, lambda: int(clock() * 1000))
+    return routes
+
+
+def console() -> list[Form]:
+    """Return the rows of the console page."""
+    page = ("howMany", "offset", "rescorerParams")
+    return [
+        Form("recommend", "/recommend/{user}", query=("considerKnownItems", *page)),
+        Form("recommendToAnonymous", "/recommendToAnonymous/{item 1}/{item 2}", query=page),
+        Form("similarity", "/similarity/{item 1}/{item 2}", query=page),
+        Form("similarityToItem", "/similarityToItem/{to item}/{item}"),
+        Form("estimate", "/estimate/{user}/{item}"),
+        Form("because", "/because/{user}/{item}", query=("howMany", "offset")),
+        Form("mostSurprising", "/mostSurprising/{user}", query=("howMany", "offset")),
+        Form("mostPopularItems", "/mostPopularItems", query=page),
+        Form("mostActiveUsers", "/mostActiveUsers", query=page),
+        Form("popularRepresentativeItems", "/popularRepresentativeItems"),
+        Form("item/allIDs", "/item/allIDs"),
+        Form("user/allIDs", "/user/allIDs"),
+        Form("knownItems", "/knownItems/{user}"),
+        Form("pref", "/pref/{user}/{item}", "POST", body="strength, 1 by default"),
+        Form("pref", "/pref/{user}/{item}", "DELETE"),
+        Form("ingest", "/ingest", "POST", body="user,item[,strength[,timestamp]]", upload=True),
+    ]
+
+
+@contextmanager
+def _view() -> Iterator[AlsView]:
+    """Give the request's model; what it cannot answer becomes the client's error."""
+    try:
+        yield model(Serving).view
+    except queries.UnknownIdError as error:
+        raise unknown_id(error.kind, error.id) from None
+    except queries.NoSolverError as error:
+        raise ApiError(503, "no_solver", str(error)) from None
+
+
+def _wanted(rescorer: Callable[[Sequence[str]], Rescorer | None]) -> queries.Wanted:
+    """Read paging and, with the request's ``rescorerParams``, the rescorer."""
+    page = paging()
+    return queries.Wanted(page.how_many, page.skip, rescorer(rescorer_params()))
+
+
+def _plain_page() -> queries.Wanted:
+    page = paging()
+    return queries.Wanted(page.how_many, page.skip)
+
+
+def _recommendation_routes(routes: Blueprint, provider: RescorerProvider) -> None:
+    def to_users(users: list[str], items: Sequence[tuple[str, float]] = ()) -> Response:
+        """Recommend to users as one, after they have dealt with some items too."""
+        with _view() as view:
+            before = queries.together(view, users, flag("considerKnownItems"))
+            person = queries.folded_in(view, items, before) or before
+            wanted = _wanted(lambda args: provider.recommend(users, args))
+            return respond_rows(queries.recommended(view, person, wanted))
+
+    @routes.get("/recommend/<user>")
+    def recommend(user: str) -> Response:
+        """Recommend items to a user, without those he knows unless `considerKnownItems`."""
+        return to_users([user])
+
+    @routes.get("/recommendToMany/<segments:users>")
+    def recommend_to_many(users: list[str]) -> Response:
+        """Recommend items to several users as one: the mean of their vectors."""
+        return to_users(users)
+
+    @routes.get("/recommendWithContext/<user>/")
+    @routes.get("/recommendWithContext/<user>/<items:items>")
+    def recommend_with_context(user: str, items: Sequence[tuple[str, float]] = ()) -> Response:
+        """Recommend to a user as if he had just dealt with these items too."""
+        return to_users([user], items)
+
+    @routes.get("/recommendToAnonymous/<items:items>")
+    def recommend_to_anonymous(items: list[tuple[str, float]]) -> Response:
+        """Recommend to somebody who has dealt with these items; unknown ones do not count."""
+        with _view() as view:
+            ids = [item for item, _ in items]
+            wanted = _wanted(lambda args: provider.recommend_to_anonymous(ids, args))
+            person = queries.folded_in(view, items)
+            if person is None:
+                message = f"the model says nothing of any of the items {', '.join(ids)[:200]}"
+                raise ApiError(400, "unknown_items", message)
+            return respond_rows(queries.recommended(view, person, wanted))
+
+
+def _similarity_routes(routes: Blueprint, provider: RescorerProvider) -> None:
+    @routes.get("/similarity/<segments:items>")
+    def similarity(items: list[str]) -> Response:
+        """List the items most similar to some items taken together."""
+        with _view() as view:
+            wanted = _wanted(provider.most_similar_items)
+            return respond_rows(queries.similar(view, items, wanted))
+
+    @routes.get("/similarityToItem/<to>/<segments:items>")
+    def similarity_to_item(to: str, items: list[str]) -> Response:
+        """Compare each item with one; an unknown item has similarity 0."""
+        with _view() as view:
+            return respond_values(queries.similarities(view, to, items))
+
+    @routes.get("/because/<user>/<item>")
+    def because(user: str, item: str) -> Response:
+        """List a user's known items, the most similar to `item` first."""
+        with _view() as view:
+            return respond_rows(queries.reasons(view, user, item, _plain_page()))
+
+    @routes.get("/popularRepresentativeItems")
+    def popular_representative_items() -> Response:
+        """List for each factor the item that has most of it."""
+        with _view() as view:
+            return respond_ids(queries.representative_items(view))
+
+
+def _estimate_routes(routes: Blueprint) -> None:
+    @routes.get("/estimate/<user>/<segments:items>")
+    def estimate(user: str, items: list[str]) -> Response:
+        """Estimate a user's strength for each item; 0 for an unknown item."""
+        with _view() as view:
+            return respond_values(queries.estimates(view, user, items))
+
+    @routes.get("/estimateForAnonymous/<to>/<items:items>")
+    def estimate_for_anonymous(to: str, items: list[tuple[str, float]]) -> Response:
+        """Estimate the strength for an item of somebody who has dealt with these items."""
+        with _view() as view:
+            person = queries.folded_in(view, items)
+            return respond_value(queries.estimate_for(view, person, to))
+
+    @routes.get("/mostSurprising/<user>")
+    def most_surprising(user: str) -> Response:
+        """List a user's known items, the one with the smallest estimate first."""
+        with _view() as view:
+            return respond_rows(queries.surprising(view, user, _plain_page()))
+
+
+def _count_routes(routes: Blueprint, provider: RescorerProvider) -> None:
+    @routes.get("/mostPopularItems")
+    def most_popular_items() -> Response:
+        """List the items that most users know, with their number."""
+        with _view() as view:
+            wanted = _wanted(provider.most_popular_items)
+            return respond_rows(queries.popular_items(view, wanted), "count")
+
+    @routes.get("/mostActiveUsers")
+    def most_active_users() -> Response:
+        """List the users who know most items, with their number."""
+        with _view() as view:
+            wanted = _wanted(provider.most_active_users)
+            return respond_rows(queries.active_users(view, wanted), "count")
+
+
+def _id_routes(routes: Blueprint) -> None:
+    @routes.get("/knownItems/<user>")
+    def known_items(user: str) -> Response:
+        """List a user's known items; none for an unknown user."""
+        with _view() as view:
+            return respond_ids(queries.known_items(view, user))
+
+    @routes.get("/item/allIDs")
+    def all_items() -> Response:
+        """List the ids of all items."""
+        with _view() as view:
+            return respond_ids(list(view.items.matrix.ids))
+
+    @routes.get("/user/allIDs")
+    def all_users() -> Response:
+        """List the ids of all users."""
+        with _view() as view:
+            return respond_ids(list(view.users.ids))
+
+
+def _event_routes(routes: Blueprint, now: Callable[[], int]) -> None:
+    @routes.post("/pref/<user>/<item>")
+    def set_preference(user: str, item: str) -> Response:
+        """Record that a user deals with an item; the body's line is the strength."""
+        strength = strength_of(body_lines(optional=True))
+        return send_events([preference_line(user, item, strength, now())])
+
+    @routes.delete("/pref/<user>/<item>")
+    def remove_preference(user: str, item: str) -> Response:
+        """Record that a user has nothing to do with an item any more."""
+        return send_events([preference_line(user, item, "", now())])
+
+    @routes.post("/ingest")
+    def ingest() -> Response:
+        """Record events, one to a line; all of them, or none where one is bad."""
+        timestamp = now()
+        return send_events([with_defaults(line, timestamp) for line in body_lines()])

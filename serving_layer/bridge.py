@@ -1,0 +1,276 @@
+"""From the HTTP server's events to the WSGI application, with every request read whole first.
+
+The server speaks ASGI, which alone among its interfaces tells the path as it was sent.  A
+request takes a worker thread only when all of its body is here, so a client that stalls holds
+a connection and nothing else.  What is malformed is refused before any route sees it:
+
+=====  ====================  =========================================================
+Reply  Code                  When
+=====  ====================  =========================================================
+400    ``bad_host``          no Host, or several (HTTP/1.0 may leave it out)
+400    ``bad_length``        several Content-Lengths, or one that is not a number
+400    ``truncated_body``    fewer bytes than Content-Length says
+408    ``body_timeout``      the body took too long
+411    ``length_required``   a body in chunks, whether or not it has a Content-Length too
+413    ``body_too_large``    a Content-Length above ``serving.api.max_body_bytes``
+503    ``overloaded``        too many requests, or bytes of bodies, are waiting
+=====  ====================  =========================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import secrets
+import sys
+from collections import Counter
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from serving_layer.errors import RETRY_SECONDS, ApiError
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+
+log = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much the bridge takes on.
+
+    Attributes
+    ----------
+    threads : int
+        Requests computed at once.
+    body_bytes : int
+        Bytes of one body.
+    waiting : int
+        Requests that may wait for a thread.
+    held_bytes : int
+        Bytes of bodies in memory at once.
+    body_seconds, bytes_per_second : float
+        A body has to be here after `body_seconds` and one second more for each
+        `bytes_per_second` of it.
+    """
+
+    threads: int
+    body_bytes: int
+    waiting: int
+    held_bytes: int
+    body_seconds: float = 10.0
+    bytes_per_second: float = 65536.0
+
+    def deadline(self, length: int) -> float:
+        """Seconds that a body of `length` bytes may take."""
+        return self.body_seconds + length / self.bytes_per_second
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A whole response."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+class Bridge:
+    """An ASGI application around a WSGI application.
+
+    Parameters
+    ----------
+    app : WSGI application
+        Called on a thread with the whole body in memory.
+    limits : Limits
+        How much to take on.
+    on_refused : callable
+        Called with the code of each request that is refused here.
+    """
+
+    def __init__(
+        self, app: WSGIApplication, limits: Limits, on_refused: Callable[[str], None]
+    ) -> None:
+        self._app = app
+        self._limits = limits
+        self._on_refused = on_refused
+        self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="request")
+        self._held = 0
+        self.in_flight = 0
+
+    def close(self) -> None:
+        """Let the threads end; requests that wait are dropped."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        self.in_flight += 1
+        try:
+            reply = await self._answer(scope, receive)
+        except ApiError as error:
+            self._on_refused(error.error_code)
+            reply = _refusal(error)
+        finally:
+            self.in_flight -= 1
+        start = {"type": "http.response.start", "status": reply.status, "headers": reply.headers}
+        await send(start)
+        await send({"type": "http.response.body", "body": reply.body})
+
+    async def _answer(self, scope: Message, receive: Receive) -> Reply:
+        headers = [(name, value.decode("latin-1")) for name, value in scope["headers"]]
+        length = _check(Counter(name for name, _ in headers), dict(headers), scope["http_version"])
+        if length > self._limits.body_bytes:
+            message = f"the body has {length} bytes, {self._limits.body_bytes} are allowed"
+            raise ApiError(413, "body_too_large", message)
+        if self.in_flight > self._limits.waiting + self._limits.threads:
+            raise _overloaded()
+        body = b""
+        try:
+            if length:
+                body = await self._read(receive, length)
+            environ = _environ(scope, headers, body)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._pool, self._call, environ)
+        finally:
+            self._held -= len(body)
+
+    async def _read(self, receive: Receive, length: int) -> bytes:
+        """Read a body of `length` bytes; what is held of it counts while it is read, too."""
+        body = bytearray()
+        try:
+            await asyncio.wait_for(self._fill(body, receive, length), self._limits.deadline(length))
+        except asyncio.TimeoutError:
+            self._held -= len(body)
+            message = f"{len(body)} of {length} bytes came in {self._limits.deadline(length):.0f} s"
+            raise ApiError(408, "body_timeout", message) from None
+        except ApiError:
+            self._held -= len(body)
+            raise
+        return bytes(body)
+
+    async def _fill(self, body: bytearray, receive: Receive, length: int) -> None:
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                break
+            body += message["body"]
+            self._held += len(message["body"])
+            if self._held > self._limits.held_bytes:
+                raise _overloaded()
+            more = message.get("more_body", False)
+        if len(body) != length:
+            message_text = f"Content-Length is {length}, but {len(body)} bytes came"
+            raise ApiError(400, "truncated_body", message_text)
+
+    def _call(self, environ: WSGIEnvironment) -> Reply:
+        """Run the WSGI application on this thread."""
+        started: list[tuple[str, list[tuple[str, str]]]] = []
+
+        def start_response(
+            status: str, headers: list[tuple[str, str]], exc_info: object = None
+        ) -> Callable[[bytes], object]:
+            started[:] = [(status, headers)]
+            return _no_write
+
+        chunks = self._app(environ, start_response)
+        try:
+            body = b"".join(chunks)
+        finally:
+            if hasattr(chunks, "close"):
+                chunks.close()
+        status, headers = started[0]
+        encoded = [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in headers]
+        return Reply(int(status[:3]), encoded, body)
+
+
+def _no_write(data: bytes) -> None:
+    message = "the application must return its body, not write it"
+    raise RuntimeError(message)
+
+
+def _check(counts: Counter[bytes], headers: dict[bytes, str], http_version: str) -> int:
+    """Refuse what is malformed and return the body's length.
+
+    The server leaves a Content-Length out where there is a Transfer-Encoding too, so such a
+    request, which two servers in a row could read in two ways, ends as one in chunks.
+    """
+    host_needed = http_version not in ("1", "1.0")
+    if counts[b"host"] > 1 or (host_needed and not headers.get(b"host")):
+        raise ApiError(400, "bad_host", "a request has one Host header")
+    if counts[b"transfer-encoding"]:
+        message = "send the body with a Content-Length, not in chunks"
+        raise ApiError(411, "length_required", message)
+    text = headers.get(b"content-length", "0")
+    if counts[b"content-length"] > 1 or not (text.isascii() and text.isdigit()):
+        raise ApiError(400, "bad_length", "Content-Length is not one number")
+    return int(text)
+
+
+def _overloaded() -> ApiError:
+    headers = {"Retry-After": str(RETRY_SECONDS)}
+    message = "too much is waiting to be answered; try again later"
+    return ApiError(503, "overloaded", message, headers=headers)
+
+
+def _refusal(error: ApiError) -> Reply:
+    """Reply with an error and close the connection: the rest of it cannot be trusted."""
+    request_id = secrets.token_hex(8)
+    log.info("request %s is refused: %s: %s", request_id, error.error_code, error.message)
+    headers = {
+        "content-type": "application/json",
+        "x-request-id": request_id,
+        "connection": "close",
+        **error.headers,
+    }
+    encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    return Reply(error.code or 500, encoded, error.to_json(request_id))
+
+
+def _environ(scope: Message, headers: list[tuple[bytes, str]], body: bytes) -> WSGIEnvironment:
+    """Build the WSGI environ.
+
+    ``REQUEST_URI`` is the path as it was sent: :class:`serving_layer.paths.RawPath` makes
+    ``PATH_INFO`` from it.
+    """
+    environ: WSGIEnvironment = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "PATH_INFO": "/",
+        "REQUEST_URI": scope["raw_path"].decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_NAME": scope["server"][0],
+        "SERVER_PORT": scope["server"][1],
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "REMOTE_ADDR": scope["client"][0],
+        "REMOTE_PORT": scope["client"][1],
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        "wsgi.input_terminated": True,
+        "CONTENT_LENGTH": str(len(body)),
+    }
+    for raw_name, value in headers:
+        _add_header(environ, raw_name.decode("latin-1"), value)
+    return environ
+
+
+def _add_header(environ: WSGIEnvironment, name: str, value: str) -> None:
+    if name == "content-length" or "_" in name:
+        # With an underscore it would pass for the header that has a dash in its place.
+        return
+    key = "CONTENT_TYPE" if name == "content-type" else f"HTTP_{name.upper().replace('-', '_')}"
+    environ[key] = f"{environ[key]},{value}" if key in environ else value

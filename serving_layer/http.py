@@ -1,0 +1,72 @@
+"""What routes use: the request's model, its parameters and body, and the forms of a reply.
+
+A family's route is a function of these::
+
+    @routes.get("/similarity/<segments:items>")
+    def similarity(items: list[str]) -> Response:
+        page = paging()
+        return respond_rows(model(Serving).similar(items, page))
+
+    @routes.post("/ingest")
+    def ingest() -> Response:
+        return send_events([normalise(line) for line in body_lines()])
+
+A read-only serving layer answers 403 to every POST, PUT, PATCH and DELETE before its body is
+looked at, except where the route is marked with :func:`reads` (a POST that only asks).
+
+A family's module also offers ``console() -> list[Form]``: the rows of its console page.
+
+Paths
+-----
+A path is split at ``/`` *before* it is percent-decoded, so ``a%2Fb`` is one segment with the id
+``a/b`` (:mod:`serving_layer.paths`).  Converters for rules:
+
+``<name>``
+    One segment, decoded: ``str``.
+``<segments:name>``
+    One or more segments: ``list[str]``.
+``<items:name>``
+    One or more segments ``id`` or ``id=value``: ``list[tuple[str, float]]``, value 1.0 if
+    absent.  The last literal ``=`` separates; an ``=`` that belongs to the id is sent as ``%3D``.
+
+An empty segment matches none of them: ``//`` is 404.  A rule that ends with a slash does not
+match without it, and the other way round.
+"""
+
+from __future__ import annotations
+
+from serving_layer.bodies import body_lines
+from serving_layer.console import Form
+from serving_layer.context import Context, ModelSource, context, model
+from serving_layer.errors import ApiError, unknown_id
+from serving_layer.ingest import reads, send_events
+from serving_layer.parameters import Page, flag, paging, rescorer_params
+from serving_layer.replies import (
+    respond_ids,
+    respond_map,
+    respond_rows,
+    respond_value,
+    respond_values,
+)
+
+__all__ = [
+    "ApiError",
+    "Context",
+    "Form",
+    "ModelSource",
+    "Page",
+    "body_lines",
+    "context",
+    "flag",
+    "model",
+    "paging",
+    "reads",
+    "rescorer_params",
+    "respond_ids",
+    "respond_map",
+    "respond_rows",
+    "respond_value",
+    "respond_values",
+    "send_events",
+    "unknown_id",
+]

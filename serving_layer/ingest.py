@@ -1,0 +1,71 @@
+"""From a request to the input topic: all of its lines, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import pyarrow as pa
+from flask import Response
+
+from common.broker.api import BrokerError
+from serving_layer.bodies import line_number
+from serving_layer.context import context
+from serving_layer.errors import RETRY_SECONDS, ApiError
+from serving_layer.metrics import metrics
+from serving_layer.parameters import finish_parameters
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def reads(view: F) -> F:
+    """Mark a route as one that writes nothing whatever its method; read-only allows it."""
+    view.reads = True  # type: ignore[attr-defined]
+    return view
+
+
+def send_events(lines: Sequence[str]) -> Response:
+    """Send lines to the input topic and reply 204 once Kafka has acknowledged all of them.
+
+    Raises
+    ------
+    ApiError
+        403 ``read_only`` (before anything else is looked at), 400 with the first bad line's
+        number and nothing sent, 503 ``outcome_unknown`` or ``broker_unavailable``.
+    """
+    finish_parameters()
+    found = context()
+    if read_only() or found.producer is None:
+        raise ApiError(403, "read_only", "Serving Layer is read-only")
+    refuse_bad_lines(found.lines.check(pa.array(lines, pa.string())))
+    records = [(found.lines.key(line), line) for line in lines]
+    try:
+        found.producer.send_all(found.settings.input_topic.name, records)
+    except BrokerError as error:
+        raise _unavailable(error) from error
+    metrics().events.inc(len(records))
+    return Response(status=204)
+
+
+def read_only() -> bool:
+    """Whether this serving layer takes no writes."""
+    return context().settings.serving.api.read_only or context().producer is None
+
+
+def refuse_bad_lines(reasons: pa.Array) -> None:
+    """Raise 400 with number and reason of the first line that has a reason."""
+    if reasons.null_count == len(reasons):
+        return
+    at = next(index for index, reason in enumerate(reasons) if reason.is_valid)
+    code, colon, message = reasons[at].as_py().partition(": ")
+    if not colon or " " in code:
+        code, message = "bad_line", reasons[at].as_py()
+    raise ApiError(400, code, message, line=line_number(at))
+
+
+def _unavailable(error: BrokerError) -> ApiError:
+    headers = {"Retry-After": str(RETRY_SECONDS)}
+    if error.outcome_unknown:
+        message = f"not acknowledged; some lines may have been written: {error}"
+        return ApiError(503, "outcome_unknown", message, headers=headers)
+    return ApiError(503, "broker_unavailable", f"nothing was written: {error}", headers=headers)

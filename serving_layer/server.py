@@ -1,0 +1,224 @@
+"""The HTTP server: granian in this process, its lifetime, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import logging
+import signal
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from granian.constants import HTTPModes, Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.net import SocketHolder  # type: ignore[attr-defined]
+from granian.server.embed import Server
+
+from serving_layer.bridge import Bridge, Limits
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from common.config import Settings
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 1024
+#: Connections at once; those that stall hold no thread.
+CONNECTIONS = 4096
+#: Milliseconds that a request's headers may take.
+HEADER_MILLISECONDS = 10_000
+#: Requests that may wait for each thread.
+WAITING_PER_THREAD = 16
+#: Bodies of the largest size that may be in memory at once.
+LARGEST_BODIES = 4
+
+
+class ServeError(RuntimeError):
+    """The server cannot start; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Stopping:
+    """How a server stops.
+
+    Attributes
+    ----------
+    notice_seconds : float
+        How long it still takes requests while ``/ready`` says 503, so that balancers turn away.
+    drain_seconds : float
+        How long requests that it has taken may last after that.
+    """
+
+    notice_seconds: float = 1.0
+    drain_seconds: float = 10.0
+
+
+class _Granian(Server):
+    """Granian on a socket of ours.
+
+    Its own would be shared with any other process that asks for the same port (SO_REUSEPORT):
+    two serving layers would answer in turn and nobody would notice.
+    """
+
+    def __init__(self, bridge: Bridge, bound: socket.socket) -> None:
+        super().__init__(
+            bridge,
+            interface=Interfaces.ASGINL,
+            http=HTTPModes.http1,
+            http1_settings=HTTP1Settings(header_read_timeout=HEADER_MILLISECONDS),
+            websockets=False,
+            backlog=BACKLOG,
+            backpressure=CONNECTIONS,
+            log_level=LogLevels.error,
+            log_dictconfig=_LOGGING,
+        )
+        self._bound = bound
+        self._shd: Any = None
+
+    def _init_shared_socket(self) -> None:
+        holder: Any = SocketHolder
+        self._shd = holder(self._bound.detach(), False, BACKLOG)
+
+
+#: Granian's messages go where all others go; below an error it tells what we tell ourselves, or
+#: what does not hold here (the address that it would have bound).
+_LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "loggers": {"_granian": {"level": "ERROR", "propagate": True}},
+}
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Bind the address that the configuration names.
+
+    Raises
+    ------
+    ServeError
+        If it is not a loopback address, or not free.
+    """
+    if not is_loopback(host):
+        message = (
+            f"serving.api.host is {host!r}: whoever reaches it could read and write without a "
+            "password. Bind 127.0.0.1, and let a proxy that authenticates stand before it"
+        )
+        raise ServeError(message)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.listen(BACKLOG)
+        bound.setblocking(False)
+    except OSError as error:
+        bound.close()
+        raise ServeError(_why_not_bound(host, port, error)) from error
+    return bound
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _why_not_bound(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port {port} on {host} is in use: stop what listens there "
+            f'("ss -ltnp sport = :{port}" shows it) or set serving.api.port'
+        )
+    if error.errno == errno.EACCES:
+        return f"port {port} needs privileges: set serving.api.port to 1024 or above"
+    return f"cannot listen on {host}:{port}: {error.strerror}"
+
+
+def limits(settings: Settings) -> Limits:
+    """Return how much the server takes on, from the configuration."""
+    api = settings.serving.api
+    return Limits(
+        threads=api.threads,
+        body_bytes=api.max_body_bytes,
+        waiting=WAITING_PER_THREAD * api.threads,
+        held_bytes=LARGEST_BODIES * api.max_body_bytes,
+    )
+
+
+class HttpServer:
+    """Serves one application on one bound socket until it is told to stop.
+
+    Parameters
+    ----------
+    app : Flask
+        From :func:`serving_layer.app.create_app`.
+    bound : socket
+        From :func:`bind`.
+    limits : Limits
+        How much to take on.
+    stopping : Stopping
+        How to stop.
+    """
+
+    def __init__(
+        self, app: Flask, bound: socket.socket, limits: Limits, stopping: Stopping = Stopping()
+    ) -> None:
+        self._draining = app.extensions["gemsbok"].draining
+        refused = app.extensions["gemsbok-metrics"].refused
+        self._bridge = Bridge(
+            app.wsgi_app, limits, on_refused=lambda code: refused.labels(code).inc()
+        )
+        self._bound = bound
+        self._stopping = stopping
+        self.address = "{}:{}".format(*bound.getsockname()[:2])
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that have been taken and not yet answered."""
+        return self._bridge.in_flight
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT, then finish what was accepted.
+
+        Raises
+        ------
+        ServeError
+            If the server ends by itself.
+        """
+        asyncio.run(self._run())
+
+    async def _run(self) -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await self.serve(stop)
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Do what :meth:`run` does, until `stop` is set."""
+        loop = asyncio.get_running_loop()
+        server = _Granian(self._bridge, self._bound)
+        serving = loop.create_task(server.serve())
+        log.info("listening on http://%s", self.address)
+        stopped = loop.create_task(stop.wait())
+        await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if serving.done():
+            message = "the HTTP server ended by itself; the lines above may say why"
+            raise ServeError(message) from serving.exception()
+        await self._stop(server, serving)
+
+    async def _stop(self, server: _Granian, serving: asyncio.Task[None]) -> None:
+        log.info("stopping: not ready from now on, %d requests to finish", self.in_flight)
+        self._draining.set()
+        await asyncio.sleep(self._stopping.notice_seconds)
+        server.signal_handler_interrupt()
+        done, _ = await asyncio.wait({serving}, timeout=self._stopping.drain_seconds)
+        self._bridge.close()
+        if not done:
+            log.warning("stopped with %d requests unfinished", self.in_flight)
+            serving.cancel()
+        log.info("stopped")

@@ -1,0 +1,159 @@
+"""Factors that are scanned while they change: every vector that counts is a whole one.
+
+NumPy and BLAS read without any lock, so that a scan may meet a row half of which is the old
+vector and half the new.  :meth:`LiveFactors.watch` tells a scan afterwards which rows that may
+have happened to, so that those few can be read again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from common.factors import FactorMatrix
+
+Vectors = NDArray[np.float32]
+Scores = NDArray[np.float64]
+RowNumbers = NDArray[np.int64]
+
+#: A vector shorter than this counts as zero where an angle is asked for: float32 cannot tell.
+SHORTEST = 1e-15
+
+_NORM_BLOCK = 65_536
+
+
+class LiveFactors:
+    """A factor matrix with the norms of its rows; one thread writes, any number scan.
+
+    Parameters
+    ----------
+    matrix : FactorMatrix
+        Taken over: from now on it is written through :meth:`set` alone.
+
+    Attributes
+    ----------
+    largest_norm : float
+        No vector of the matrix is, or was, longer.
+    """
+
+    def __init__(self, matrix: FactorMatrix) -> None:
+        self.matrix = matrix
+        norms = _norms(matrix.vectors)
+        self.largest_norm = float(norms.max(initial=0.0))
+        self._inverse_norms = _inverse(norms)
+        self._lock = threading.Lock()
+        self._watchers: tuple[list[int], ...] = ()
+        self._writing: int | None = None
+
+    def set(self, id: str, vector: ArrayLike) -> int:
+        """Replace the vector of `id`, or append it; return its row.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`FactorMatrix.set`; nothing has changed then.
+        """
+        values = np.asarray(vector, np.float32)
+        norm = float(np.linalg.norm(values.astype(np.float64)))
+        row = self.matrix.row(id)
+        at = len(self.matrix) if row is None else row
+        # The order matters: whoever starts to watch before the vector changes either finds the
+        # row as the one being written, or is told of it.
+        self._writing = at
+        try:
+            for touched in self._watchers:
+                touched.append(at)
+            self.matrix.set(id, values)
+            self.largest_norm = max(self.largest_norm, norm)
+            self._set_norm(at, norm)
+        finally:
+            self._writing = None
+        return at
+
+    def inverse_norms(self, n_rows: int) -> Vectors:
+        """Return 1 / norm of the first `n_rows` rows, 0 where a vector is zero.
+
+        For pruning: a row that was appended a moment ago may have none yet, and is watched.
+        """
+        found = self._inverse_norms
+        if len(found) < n_rows:
+            found = np.concatenate([found, np.zeros(n_rows - len(found), np.float32)])
+        return found[:n_rows]
+
+    @contextmanager
+    def watch(self) -> Iterator[list[int]]:
+        """Give a list that gathers the rows whose vectors change during the block."""
+        touched: list[int] = []
+        with self._lock:
+            self._watchers = (*self._watchers, touched)
+        writing = self._writing
+        if writing is not None:
+            touched.append(writing)
+        try:
+            yield touched
+        finally:
+            with self._lock:
+                self._watchers = tuple(one for one in self._watchers if one is not touched)
+
+    def take(self, rows: RowNumbers) -> Vectors:
+        """Return a copy of some rows, shape (len(rows), n_factors), each of them whole."""
+        with self.watch() as touched:
+            copy = self.matrix.vectors[rows]
+            self.mend(copy, rows, touched)
+        return copy
+
+    def mend(self, copy: Vectors, rows: RowNumbers, touched: Iterable[int]) -> None:
+        """Read again those rows of a copy that may have changed while it was made."""
+        again = set(touched)
+        if not again:
+            return
+        for at in np.flatnonzero(np.isin(rows, np.fromiter(again, np.int64, len(again)))):
+            vector = self.matrix.get(self.matrix.ids[int(rows[at])])
+            if vector is not None:
+                copy[at] = vector
+
+    def _set_norm(self, row: int, norm: float) -> None:
+        if row >= len(self._inverse_norms):
+            room = np.zeros(row + 1, np.float32)
+            self._inverse_norms = np.concatenate([self._inverse_norms, room])
+        self._inverse_norms[row] = 1.0 / norm if norm > SHORTEST else 0.0
+
+
+def dots(vectors: NDArray[np.floating], query: NDArray[np.floating]) -> Scores:
+    """Return the inner products of rows with one vector, in float64.
+
+    Each row is summed by itself, so that a product never depends on which rows stand beside it.
+    """
+    return np.asarray((vectors.astype(np.float64) * query.astype(np.float64)).sum(axis=1))
+
+
+def cosines(vectors: NDArray[np.floating], query: NDArray[np.floating]) -> Scores:
+    """Return the cosines of rows with one vector, in float64; 0 where either counts as zero."""
+    norms = np.sqrt(dots_with_self(vectors))
+    length = float(np.linalg.norm(query.astype(np.float64)))
+    products = dots(vectors, query)
+    nonzero = (norms > SHORTEST) & (length > SHORTEST)
+    return np.divide(products, norms * length, out=np.zeros_like(products), where=nonzero)
+
+
+def dots_with_self(vectors: NDArray[np.floating]) -> Scores:
+    """Return the squared norm of each row, in float64."""
+    return np.asarray(np.square(vectors.astype(np.float64)).sum(axis=1))
+
+
+def _norms(vectors: Vectors) -> Scores:
+    norms = np.empty(len(vectors))
+    for start in range(0, len(vectors), _NORM_BLOCK):
+        block = slice(start, start + _NORM_BLOCK)
+        norms[block] = np.sqrt(dots_with_self(vectors[block]))
+    return norms
+
+
+def _inverse(norms: Scores) -> Vectors:
+    return np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > SHORTEST).astype(
+        np.float32
+    )

@@ -1,0 +1,1 @@
+"""The speed layer: folds every new event into the model within a second."""

@@ -1,0 +1,1 @@
+"""The speed layer's part of every model family."""

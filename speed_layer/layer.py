@@ -1,0 +1,277 @@
+"""The speed layer: one micro-batch after the other, folded in and published.
+
+It keeps no state on disk.  What it has done is on the update topic: killed at any point, it
+opens the newest generation again, applies the messages that a PROGRESS has closed, and folds
+in from there.  A newer generation is taken up the same way, from its cut.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyspark.errors import StreamingQueryException
+
+from common.broker import Broker, BrokerError, Producer
+from common.config import Settings
+from common.messages import MessageError
+from common.model_store import ModelStore, StoreError
+from common.spark_conf import kafka_options
+from common.updates import ModelMessage
+from speed_layer.api import SpeedModel
+from speed_layer.follower import Follower
+from speed_layer.view import View, open_view
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming import StreamingQuery
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_MANAGER = (
+    "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
+)
+MAX_BACK_OFF_SECONDS = 10.0
+
+
+class InputLostError(RuntimeError):
+    """Input events that the model still needs are gone; the text gives the exact range."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the layer needs of the model family."""
+
+    new_model: Callable[[], SpeedModel]
+    check: Callable[[pa.Array], pa.Array]
+
+
+@dataclass
+class Totals:
+    """What the layer has done since its start."""
+
+    events: int = 0
+    bad_lines: int = 0
+    updates: int = 0
+    micro_batches: int = 0
+    seconds: float = 0.0
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class SpeedLayer:
+    """Follows the input topic and publishes the family's updates.
+
+    Parameters
+    ----------
+    settings : Settings
+        The configuration.
+    spark : SparkSession
+        The session to stream with.
+    family : Family
+        The model family.
+    connect : callable
+        Opens the broker.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        spark: SparkSession,
+        family: Family,
+        connect: Callable[[], Broker],
+    ) -> None:
+        self._settings = settings
+        self._spark = spark
+        self._family = family
+        self._connect = connect
+        self._store = ModelStore(settings.batch.storage.model_dir)
+        self._follower = Follower(settings.app, settings.update_topic.name, self._store, connect)
+        self._folding = threading.Lock()
+        self._stop = threading.Event()
+        self.totals = Totals()
+
+    def stop(self) -> None:
+        """Finish the micro-batch that is under way and leave :meth:`run`."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Work until :meth:`stop`.
+
+        Raises
+        ------
+        InputLostError
+            If events after the generation's cut are gone from the input topic.
+        """
+        self._follower.start()
+        failures = 0
+        current: ModelMessage | None = None
+        try:
+            while not self._stop.is_set():
+                try:
+                    current = self._next_model(current)
+                    if current is not None:
+                        self._work_on(current)
+                        failures = 0
+                except (BrokerError, StreamingQueryException) as error:
+                    failures += 1
+                    self._back_off(error, failures)
+        finally:
+            self._follower.close()
+
+    def _next_model(self, current: ModelMessage | None) -> ModelMessage | None:
+        """Return the newest model, or the one at hand if there is no newer one."""
+        if current is None:
+            return self._follower.newer_than(None, timeout=0.5)
+        return self._follower.newer_than(current, timeout=0) or current
+
+    def _back_off(self, error: Exception, failures: int) -> None:
+        self.totals.counts["restarts"] += 1
+        seconds = min(0.5 * 2**failures, MAX_BACK_OFF_SECONDS)
+        reason = str(error).partition("\n")[0]
+        log.warning("micro-batches stopped: %s; again in %.1f s", reason, seconds)
+        self._stop.wait(seconds)
+
+    def _work_on(self, source: ModelMessage) -> None:
+        """Fold into one generation until a newer one appears."""
+        with self._connect() as broker:
+            try:
+                topic = self._settings.update_topic.name
+                view = open_view(source, self._family.new_model, broker, topic)
+            except (StoreError, MessageError) as error:
+                self._follower.refuse(source, error)
+                self._wait_for_newer(source)
+                return
+            start = self._starting_offsets(view, broker)
+            producer = broker.producer()
+            try:
+                self._stream(view, start, producer)
+            finally:
+                producer.close()
+
+    def _wait_for_newer(self, source: ModelMessage) -> None:
+        while not self._stop.is_set() and self._follower.newer_than(source, 0.5) is None:
+            pass
+
+    def _starting_offsets(self, view: View, broker: Broker) -> dict[int, int]:
+        """Where to begin on the input topic; raises InputLostError if that is gone."""
+        name = self._settings.input_topic.name
+        if view.generation is None:
+            return broker.end_offsets(name)
+        begin, wanted = broker.begin_offsets(name), view.offsets
+        topic, files = broker.topic(name), view.source.files
+        if topic is None or (files and topic.topic_id != files.manifest.topic_id):
+            message = (
+                f"the input topic {name} is not the one that generation {view.generation} was "
+                "trained on: it was deleted and made again, or the configuration names another"
+            )
+            raise InputLostError(message)
+        lost = {p: (wanted[p], begin[p]) for p in wanted if begin.get(p, 0) > wanted[p]}
+        if lost:
+            ranges = ", ".join(f"partition {p}: {a} to {b - 1}" for p, (a, b) in lost.items())
+            message = (
+                f"events after the cut of generation {view.generation} are gone from {name} "
+                f"({ranges}); run the batch layer for a new generation, and keep the topic longer"
+            )
+            raise InputLostError(message)
+        return {p: max(wanted.get(p, 0), begin[p]) for p in begin}
+
+    # -- streaming ----------------------------------------------------------------------
+
+    def _stream(self, view: View, start: dict[int, int], producer: Producer) -> None:
+        with tempfile.TemporaryDirectory(prefix="gemsbok-speed-") as checkpoint:
+            query = self._query(view, start, producer, checkpoint)
+            try:
+                while not self._stop.is_set() and query.isActive:
+                    if self._follower.newer_than(view.source, timeout=0.1) is not None:
+                        break
+            finally:
+                with self._folding:
+                    view.retired = True
+                query.stop()
+            if not self._stop.is_set():
+                self._raise_failure(query)
+
+    @staticmethod
+    def _raise_failure(query: StreamingQuery) -> None:
+        error = query.exception()
+        if error is not None:
+            raise error
+
+    def _query(
+        self, view: View, start: dict[int, int], producer: Producer, checkpoint: str
+    ) -> StreamingQuery:
+        settings = self._settings
+        self._spark.conf.set(
+            "spark.sql.streaming.checkpointFileManagerClass", CHECKPOINT_MANAGER
+        )
+        offsets = {settings.input_topic.name: {str(p): at for p, at in start.items()}}
+        stream = (
+            self._spark.readStream.format("kafka")
+            .options(**kafka_options(settings))
+            .option("startingOffsets", json.dumps(offsets))
+            .option("maxOffsetsPerTrigger", settings.speed.max_offsets_per_trigger)
+            .load()
+            .selectExpr(
+                "partition",
+                "offset",
+                "unix_millis(timestamp) AS timestamp",
+                "CAST(value AS STRING) AS value",
+            )
+        )
+
+        def fold(batch: DataFrame, _: int) -> None:
+            self._fold(view, batch, producer)
+
+        return (
+            stream.writeStream.foreachBatch(fold)
+            .option("checkpointLocation", f"file://{checkpoint}")
+            .trigger(processingTime=f"{settings.speed.interval_seconds} seconds")
+            .start()
+        )
+
+    def _fold(self, view: View, batch: DataFrame, producer: Producer) -> None:
+        """Fold one micro-batch in and publish it."""
+        started = time.perf_counter()
+        events = batch.toArrow()
+        with self._folding:
+            if view.retired or not events.num_rows:
+                return
+            self._take_foreign(view)
+            good = self._good(events)
+            name, sent = self._settings.update_topic.name, 0
+            for message in view.fold(events, good):
+                headers = message.stamp.to_headers() if message.stamp else ()
+                producer.send(name, message.key, message.value, headers)
+                sent += 1
+            producer.flush(self._settings.broker.delivery_timeout_seconds)
+        totals = self.totals
+        totals.events += events.num_rows
+        totals.bad_lines += events.num_rows - good.num_rows
+        totals.updates += sent
+        totals.micro_batches += 1
+        totals.seconds += time.perf_counter() - started
+
+    def _take_foreign(self, view: View) -> None:
+        for found in self._follower.take():
+            try:
+                if isinstance(found, ModelMessage):
+                    view.model.load(found)
+                else:
+                    view.model.apply(found)
+            except MessageError as error:
+                self.totals.counts["bad_updates"] += 1
+                log.warning("update topic: %s", error)
+
+    def _good(self, events: pa.Table) -> pa.Table:
+        """Return the rows whose lines can be read; the batch layer sets the others aside."""
+        reasons = self._family.check(events["value"].combine_chunks())
+        return events.filter(pc.is_null(reasons))

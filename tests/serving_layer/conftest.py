@@ -1,0 +1,130 @@
+"""The application around a stub family, in a test client and behind the real server."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from common.broker.api import read_all
+from common.broker.memory import MemoryBroker
+from common.config import Settings, load
+from serving_layer.app import create_app
+from serving_layer.server import HttpServer, Limits, Stopping, bind
+
+INPUT = "gemsbok.input"
+
+
+@pytest.fixture(scope="session")
+def stub() -> ModuleType:
+    """The stub family's module, importable as ``stub_family``."""
+    loader = SourceFileLoader("stub_family", str(Path(__file__).parent / "stub_family.py"))
+    spec = spec_from_loader("stub_family", loader)
+    assert spec is not None
+    module = module_from_spec(spec)
+    sys.modules["stub_family"] = module
+    loader.exec_module(module)
+    return module
+
+
+@dataclass
+class Served:
+    """An application with what it was made of."""
+
+    settings: Settings
+    current: Any
+    broker: MemoryBroker
+    app: Flask
+
+    @property
+    def client(self) -> FlaskClient:
+        return self.app.test_client()
+
+    def sent(self) -> list[tuple[str, str]]:
+        """Keys and values on the input topic."""
+        ends = self.broker.end_offsets(INPUT)
+        records = read_all(self.broker.reader(INPUT), ends)
+        return [((r.key or b"").decode(), (r.value or b"").decode()) for r in records]
+
+
+@pytest.fixture()
+def serve(stub: ModuleType) -> Callable[..., Served]:
+    """Make an application; keyword arguments are settings, their dots written as ``__``."""
+
+    def make(**flags: Any) -> Served:
+        dotted = {name.replace("__", "."): value for name, value in flags.items()}
+        settings = load(flags={"app": "stub_family", **dotted}, environment={})
+        broker = MemoryBroker()
+        broker.create_topic(INPUT, 1)
+        current = stub.FixedModel(stub.Serving(settings))
+        producer = None if settings.serving.api.read_only else broker.producer()
+        app = create_app(settings, current, producer)
+        return Served(settings, current, broker, app)
+
+    return make
+
+
+@pytest.fixture()
+def served(serve: Callable[..., Served]) -> Served:
+    return serve()
+
+
+@pytest.fixture()
+def client(served: Served) -> FlaskClient:
+    return served.client
+
+
+class Running:
+    """The real server on a free port, in a thread."""
+
+    def __init__(self, app: Flask, limits: Limits) -> None:
+        bound = bind("127.0.0.1", 0)
+        self.host, self.port = bound.getsockname()
+        self.server = HttpServer(app, bound, limits, Stopping(0.0, 2.0))
+        self.loop = asyncio.new_event_loop()
+        self.stop = asyncio.Event()
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_until_complete(self.server.serve(self.stop))
+        self.loop.close()
+
+    def close(self) -> None:
+        if self.thread.is_alive():
+            self.loop.call_soon_threadsafe(self.stop.set)
+            self.thread.join(10)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture()
+def run() -> Iterator[Callable[..., Running]]:
+    """Start servers; they stop with the test."""
+    started: list[Running] = []
+
+    def start(app: Flask, **changes: Any) -> Running:
+        limits: dict[str, Any] = {
+            "threads": 4,
+            "body_bytes": 100_000,
+            "waiting": 64,
+            "held_bytes": 400_000,
+            "body_seconds": 0.5,
+        }
+        started.append(Running(app, Limits(**{**limits, **changes})))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.close()
