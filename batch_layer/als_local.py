@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -11,8 +12,11 @@ import pyarrow as pa
 from scipy.sparse import csr_matrix
 
 from batch_layer.als_data import Factorization, Pairs, Preparation, lists_of, pairs_of, rows_of
-from batch_layer.als_solver import Fit, factorize
+from batch_layer.als_solver import Fit, factorize, n_threads
 from common.als_events import Interactions, aggregate, decay, parse
+
+#: Rows read at once: many, as each call has its own price, but some for each core.
+_CHUNK = 262_144
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,10 @@ class LocalEvents:
     @classmethod
     def of(cls, rows: pa.Table) -> LocalEvents:
         """Read history rows (columns ``partition, offset, timestamp, value``)."""
-        return cls(_joined([parse(batch) for batch in rows.to_batches()]))
+        chunks = (rows.slice(start, _CHUNK) for start in range(0, len(rows), _CHUNK))
+        batches = [batch for chunk in chunks for batch in chunk.combine_chunks().to_batches()]
+        with ThreadPoolExecutor(n_threads(), thread_name_prefix="parse") as pool:
+            return cls(_joined(list(pool.map(parse, batches))))
 
     def time_range(self) -> tuple[int, int] | None:
         """Return the oldest and the newest timestamp (ms); None if there are no events."""

@@ -83,7 +83,7 @@ def _factorize_implicit(ratings: csr_matrix, fit: Fit) -> tuple[Vectors, Vectors
         factors=fit.features,
         regularization=fit.regularization * mean_count(ratings),
         iterations=fit.iterations,
-        num_threads=_threads(),
+        num_threads=n_threads(),
         random_state=fit.seed,
     )
     model.fit(confidence(ratings, fit.alpha), show_progress=False)
@@ -120,7 +120,7 @@ def _factorize_explicit(ratings: csr_matrix, fit: Fit) -> tuple[Vectors, Vectors
     items = random.standard_normal((ratings.shape[1], fit.features), np.float32)
     items /= np.sqrt(fit.features)
     users = np.zeros((ratings.shape[0], fit.features), np.float32)
-    with ThreadPoolExecutor(_threads(), thread_name_prefix="als") as pool:
+    with ThreadPoolExecutor(n_threads(), thread_name_prefix="als") as pool:
         for _ in range(fit.iterations):
             users = solve_rows(by_user, items, fit.regularization, pool)
             items = solve_rows(by_item, users, fit.regularization, pool)
@@ -206,5 +206,6 @@ def _solve_long(
     return np.linalg.solve(system, vectors.T.astype(np.float64) @ ratings.data[entries])[None]
 
 
-def _threads() -> int:
+def n_threads() -> int:
+    """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from implicit.cpu.als import AlternatingLeastSquares
 from threadpoolctl import threadpool_limits
 
 from batch_layer.als_data import Pairs, Preparation
@@ -85,8 +86,6 @@ def _power_law(random: np.random.Generator, size: int, count: int) -> np.ndarray
 
 def bare_implicit(pairs: Pairs, settings: Settings) -> None:
     """Fit by the library alone, on a matrix of confidences."""
-    from implicit.cpu.als import AlternatingLeastSquares
-
     als = settings.section("als")
     model = AlternatingLeastSquares(
         factors=als.hyperparams.features, iterations=als.iterations, random_state=settings.ml.seed

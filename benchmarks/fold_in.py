@@ -22,9 +22,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from common.als_sides import ITEM_FACTORS, USER_FACTORS
 from common.config import load
-from common.factors import Solver, gramian, write_factors
+from common.factors import ITEM_FACTORS, USER_FACTORS, Solver, gramian, write_factors
 from common.foldin import FoldIn, Strengths
 from common.model_store import Manifest, ModelStore
 from common.pmml import AlsModel, write_als_pmml

@@ -35,12 +35,13 @@ def run_server(kind: str, port: int) -> None:
         _run_bridge(port)
         return
     from granian import Granian
+    from granian.constants import Interfaces
 
     target = f"{Path(__file__).stem}:{'wsgi' if kind == 'wsgi' else 'bare_flask'}"
     Granian(
         target,
         port=port,
-        interface="wsgi",
+        interface=Interfaces.WSGI,
         blocking_threads=THREADS,
         log_enabled=False,
         factory=kind == "flask",
@@ -85,7 +86,7 @@ def measure(port: int, seconds: int, connections: int) -> tuple[float, str]:
     if rate is None or "Non-2xx" in out:
         message = f"wrk failed:\n{out}"
         raise RuntimeError(message)
-    shares = re.findall(r"(50|99)%\s+(\S+)", out)
+    shares = re.findall(r"(50|99)%\s+([\d.]\S*)", out)
     return float(rate[1]), ", ".join(f"p{share} {value}" for share, value in shares)
 
 

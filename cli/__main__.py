@@ -20,6 +20,7 @@ VERBS = (
     "demo",
     "up",
     "down",
+    "status",
     "doctor",
     "kafka",
     "topics",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -79,6 +79,32 @@ def export(
     print(f"Written: {output} ({len(data)} bytes, {what})")
 
 
+@app.command()
+def rollback(generation: Id, conf: Conf = None, sets: Sets = None) -> None:
+    """Bring an older generation back as the newest, and publish it.
+
+    The next generation that the batch layer builds replaces it again.
+    """
+    from cli.rollback import roll_back
+    from common.broker import BrokerError
+    from common.config import ConfigError
+    from common.model_store import StoreError
+
+    settings = settings_of(conf, sets)
+    store = _store(settings)
+    old = _generation(store, generation)
+    try:
+        new = roll_back(settings, store, old, time.time_ns() // 1_000_000)
+    except (StoreError, ConfigError) as error:
+        message = f"Generation {generation} cannot be brought back: {error}."
+        raise UserError(message) from None
+    except BrokerError as error:
+        message = f"The broker did not take generation {generation}: {error}."
+        remedy = "If `model list` shows it as stored, the batch layer publishes it when it starts."
+        raise UserError(message, remedy, EXIT_UNAVAILABLE) from None
+    print(f"Generation {generation} is the newest again, as {new.id}.")
+
+
 def serving_url(settings: Settings) -> str:
     """Return where the serving layer answers on this machine, without a slash at the end."""
     api = settings.serving.api
@@ -93,7 +119,9 @@ def _served(url: str) -> tuple[bytes, str]:
         message = f"--url {url}: is not an address, as http://127.0.0.1:8080"
         raise UserError(message)
     try:
-        with urllib.request.urlopen(address, timeout=EXPORT_TIMEOUT_SECONDS) as reply:
+        # Serving layers are near: a proxy for the world outside does not know them.
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(address, timeout=EXPORT_TIMEOUT_SECONDS) as reply:
             served = reply.headers.get("X-Model-Generation", "unknown")
             return reply.read(), f"generation {served} as it is served"
     except urllib.error.HTTPError as error:
@@ -120,7 +148,8 @@ def _generation(store: ModelStore, id_: int) -> Generation:
         return store.get(id_)
     except StoreError as error:
         known = ", ".join(map(str, store.ids()[-5:])) or "none"
-        raise UserError(f"{error}.", f"The newest are: {known}.") from None
+        message = f"{error}."
+        raise UserError(message, f"The newest are: {known}.") from None
 
 
 def _summary(store: ModelStore, id_: int) -> dict[str, object]:
@@ -135,7 +164,6 @@ def _summary(store: ModelStore, id_: int) -> dict[str, object]:
         "parent": manifest.parent,
         "engine": manifest.engine,
         "metrics": dict(manifest.metrics),
-        "events": sum(manifest.cut.values()),
     }
 
 

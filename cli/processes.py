@@ -6,6 +6,7 @@ process's.  The time at which the process started goes into it too.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -62,7 +63,6 @@ class Background:
         self.name = name
         self.log = home / "logs" / f"{name}.log"
         self._pid_file = home / "run" / f"{name}.json"
-        self._child: subprocess.Popen[bytes] | None = None
 
     def find(self) -> Running | None:
         """Return the process if it runs."""
@@ -84,23 +84,15 @@ class Background:
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._pid_file.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
-            try:
-                self._child = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=dict(environment),
-                    start_new_session=True,
-                )
-            except OSError as error:
-                message = f"The {self.name} layer cannot be started: {error}."
-                raise UserError(message, exit_code=EXIT_UNAVAILABLE) from error
-        mark = start_mark(self._child.pid)
+        try:
+            pid = _spawn(command, environment, self.log)
+        except OSError as error:
+            message = f"The {self.name} layer cannot be started: {error}."
+            raise UserError(message, exit_code=EXIT_UNAVAILABLE) from error
+        mark = start_mark(pid)
         if mark is None:
             raise self.failure()
-        running = Running(self._child.pid, mark, time.time(), address)
+        running = Running(pid, mark, time.time(), address)
         _write_atomically(self._pid_file, json.dumps(asdict(running)))
         return running
 
@@ -132,9 +124,21 @@ class Background:
             if time.monotonic() > deadline:
                 return False
             time.sleep(POLL_SECONDS)
-        if self._child is not None:
-            self._child.wait()
+        with contextlib.suppress(ChildProcessError):
+            # Only its parent has to bury it.
+            os.waitpid(running.pid, os.WNOHANG)
         return True
+
+
+def _spawn(command: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
+    """Start a program in a session of its own, its output appended to `log`."""
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    files = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o644),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    return os.posix_spawn(command[0], list(command), environment, file_actions=files, setsid=True)
 
 
 def start_mark(pid: int) -> str | None:

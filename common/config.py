@@ -50,7 +50,7 @@ class Section(BaseModel):
 
 
 def _address(text: str) -> str:
-    if not re.fullmatch(r"[^\s,/]+:\d{1,5}(,[^\s,/]+:\d{1,5})*|memory://\w+", text):
+    if not re.fullmatch(r"[^\s,/]+:\d{1,5}(,[^\s,/]+:\d{1,5})*|memory://[\w.-]+", text):
         message = "must be host:port, or several with commas between them"
         raise ValueError(message)
     return text

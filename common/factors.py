@@ -23,6 +23,10 @@ from common.model_store import StoreError
 #: A Gramian is singular where a diagonal element of R is below this share of its norm (Oryx).
 SINGULARITY_RATIO = 1e-5
 
+#: A generation's files.
+USER_FACTORS = "user_factors.parquet"
+ITEM_FACTORS = "item_factors.parquet"
+
 _SMALLEST_CAPACITY = 16
 _GRAMIAN_BLOCK = 65_536
 _PENDING_LIMIT = 1024
@@ -352,7 +356,8 @@ def read_factors(path: Path, with_known_items: bool = True) -> StoredFactors:
     """
     columns = ["id", "factors", "known_items"] if with_known_items else ["id", "factors"]
     try:
-        table = pq.read_table(path, columns=columns)
+        with pq.ParquetFile(path) as file:
+            table = file.read(columns=columns)
         ids, vectors = table["id"].to_pylist(), _matrix(table["factors"])
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         message = f"{path}: not a file of factors: {error}"
@@ -373,6 +378,6 @@ def _matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
     row = 0
     for chunk in column.chunks:
         flat = chunk.flatten().to_numpy(zero_copy_only=False)
-        matrix[row : row + len(chunk)] = flat.reshape(len(chunk), -1)
+        matrix[row : row + len(chunk)] = flat.reshape(-1, matrix.shape[1])
         row += len(chunk)
     return matrix

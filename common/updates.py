@@ -141,9 +141,7 @@ def reached(cut: dict[int, int], progress: Progress) -> dict[int, int]:
     return {p: max(cut.get(p, 0), progress.offsets.get(p, 0)) for p in partitions}
 
 
-def start_position(
-    broker: Broker, topic: str, newest: Generation | None
-) -> dict[int, int]:
+def start_position(broker: Broker, topic: str, newest: Generation | None) -> dict[int, int]:
     """Return the offsets at which to begin to read the update topic.
 
     The records of the newest generation in the store are not older than its manifest, so that
@@ -154,4 +152,3 @@ def start_position(
         return begin
     at = broker.offsets_at(topic, newest.manifest.created)
     return {partition: max(at[partition], begin[partition]) for partition in begin}
-

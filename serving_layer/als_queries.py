@@ -74,7 +74,7 @@ def user_vector(view: AlsView, user: str) -> Vector:
     """Return a user's vector; raises UnknownIdError."""
     vector = view.users.get(user)
     if vector is None:
-        raise UnknownIdError("user", user)
+        raise UnknownIdError(kind="user", id=user)
     return vector
 
 
@@ -82,7 +82,7 @@ def item_vector(view: AlsView, item: str) -> Vector:
     """Return an item's vector; raises UnknownIdError."""
     vector = view.items.matrix.get(item)
     if vector is None:
-        raise UnknownIdError("item", item)
+        raise UnknownIdError(kind="item", id=item)
     return vector
 
 
@@ -148,7 +148,8 @@ def folded_in(
     exists |= FoldIn(solver, fixed, view.parameters.implicit).apply(strengths, current, exists)
     if not exists[0]:
         return None
-    return Person(current[0], np.union1d(rows[known], before.known if before else ()))
+    known_before = before.known if before else rows[:0]
+    return Person(current[0], np.union1d(rows[known], known_before))
 
 
 def recommended(view: AlsView, person: Person, wanted: Wanted) -> Scored:
@@ -211,12 +212,12 @@ def representative_items(view: AlsView) -> list[str]:
     """Return for each factor the item with the largest value."""
     units = np.eye(view.users.n_factors, dtype=np.float32)
     tops = view.index.top_n([Query(unit, 1) for unit in units])
-    return [view.items.matrix.ids[row] for top in tops for row in top.rows]
+    return [view.items.matrix.ids[row] for top in tops for row in top.rows.tolist()]
 
 
 def known_items(view: AlsView, user: str) -> list[str]:
     """Return the ids of a user's known items in row order; none for an unknown user."""
-    return [view.items.matrix.ids[row] for row in np.sort(known_rows(view, user))]
+    return [view.items.matrix.ids[row] for row in np.sort(known_rows(view, user)).tolist()]
 
 
 def _searched(view: AlsView, query: Query, wanted: Wanted) -> Scored:
@@ -238,18 +239,21 @@ def _rescored(view: AlsView, query: Query, rescorer: Rescorer) -> Top:
     """Give every row to the rescorer: any of them may end at the top."""
     scores = view.index.scores(query)
     rows = np.flatnonzero(~np.isnan(scores))
-    ids = [view.items.matrix.ids[row] for row in rows]
+    ids = [view.items.matrix.ids[row] for row in rows.tolist()]
     return top_of(rows, rescorer.rescore_all(ids, scores[rows]), query.n)
 
 
 def _allowed(ids: Sequence[str], rescorer: Rescorer) -> Callable[[Rows], NDArray[np.bool_]]:
-    return lambda rows: np.array([not rescorer.is_filtered(ids[row]) for row in rows], np.bool_)
+    def allowed(rows: Rows) -> NDArray[np.bool_]:
+        return np.array([not rescorer.is_filtered(ids[row]) for row in rows.tolist()], np.bool_)
+
+    return allowed
 
 
 def _scored(view: AlsView, top: Top, wanted: Wanted) -> Scored:
-    rows, scores = top.rows[wanted.skip :], top.scores[wanted.skip :]
+    rows, scores = top.rows[wanted.skip :].tolist(), top.scores[wanted.skip :].tolist()
     ids = view.items.matrix.ids
-    return [(ids[row], score) for row, score in zip(rows, scores.tolist(), strict=True)]
+    return [(ids[row], score) for row, score in zip(rows, scores, strict=True)]
 
 
 def _counted(ids: Sequence[str], counts: NDArray[np.int32], wanted: Wanted) -> Counted:
@@ -263,7 +267,7 @@ def _counted(ids: Sequence[str], counts: NDArray[np.int32], wanted: Wanted) -> C
         top = search(wanted.end)
     else:
         top = search_allowed(search, wanted.end, _allowed(ids, wanted.rescorer))
-    return [(ids[row], int(counts[row])) for row in top.rows[wanted.skip :]]
+    return [(ids[row], int(counts[row])) for row in top.rows[wanted.skip :].tolist()]
 
 
 def _each_or_zero(
@@ -276,4 +280,4 @@ def _each_or_zero(
     known = rows >= 0
     scores = np.zeros(len(rows))
     scores[known] = score(view.items.take(rows[known]), vector)
-    return [float(value) for value in scores]
+    return [*map(float, scores)]

@@ -126,9 +126,8 @@ def _after(response: Response) -> Response:
     if "HTTP_ACCEPT_ENCODING" in request.environ:
         _compress(response)
     route = request.url_rule.rule if request.url_rule else "none"
-    found = metrics()
-    found.requests.labels(request.method, route, response.status_code).inc()
-    found.seconds.labels(route).observe(time.perf_counter() - g.started)
+    seconds = time.perf_counter() - g.started
+    metrics().answered(request.method, route, response.status_code, seconds)
     return response
 
 

@@ -26,11 +26,11 @@ import secrets
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from serving_layer.errors import RETRY_SECONDS, ApiError
+from serving_layer.workers import Workers
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
@@ -101,13 +101,13 @@ class Bridge:
         self._app = app
         self._limits = limits
         self._on_refused = on_refused
-        self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="request")
+        self._pool = Workers(limits.threads)
         self._held = 0
         self.in_flight = 0
 
     def close(self) -> None:
-        """Let the threads end; requests that wait are dropped."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Let the threads end, each after the request that it computes."""
+        self._pool.close()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -138,8 +138,7 @@ class Bridge:
             if length:
                 body = await self._read(receive, length)
             environ = _environ(scope, headers, body)
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._pool, self._call, environ)
+            return await self._pool.run(self._call, environ)
         finally:
             self._held -= len(body)
 

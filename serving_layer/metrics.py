@@ -46,8 +46,18 @@ class Metrics:
             "Lines acknowledged by the input topic.",
             registry=self.registry,
         )
+        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.registry.register(_ModelCollector(current))
         ProcessCollector(namespace="gemsbok", registry=self.registry)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one reply; looking up its labels each time would cost more than the rest."""
+        found = self._children.get((method, route, status))
+        if found is None:
+            found = self.requests.labels(method, route, status), self.seconds.labels(route)
+            self._children[method, route, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
 
 
 class _ModelCollector(Collector):

@@ -215,7 +215,7 @@ class HttpServer:
         log.info("stopping: not ready from now on, %d requests to finish", self.in_flight)
         self._draining.set()
         await asyncio.sleep(self._stopping.notice_seconds)
-        server.signal_handler_interrupt()
+        server.stop()  # type: ignore[no-untyped-call]
         done, _ = await asyncio.wait({serving}, timeout=self._stopping.drain_seconds)
         self._bridge.close()
         if not done:

@@ -1,3 +1,100 @@
-"""``python -m speed_layer --conf FILE``: runs the speed layer until it is told to stop."""
+"""``python -m speed_layer --conf FILE``, or by spark-submit: runs until it is told to stop.
+
+Exit codes: 0 stopped by SIGTERM or SIGINT; 1 failed, the last log line says why; 2 the
+command line or the configuration is wrong; 69 a topic, or something of Spark, is missing.
+"""
 
 from __future__ import annotations
+
+import functools
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# spark-submit runs this file by its path: the packages beside it are to be found, not the
+# modules in it.
+if __name__ == "__main__" and not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from common import process
+from common.broker import open_broker
+from common.config import ConfigError, Settings
+from common.paths import home
+from common.spark_conf import SparkSetupError, spark_properties
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+log = logging.getLogger("speed_layer")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the speed layer; returns the process's exit code."""
+    process.log_to_stderr()
+    given = process.parser("speed", "The speed layer.").parse_args(arguments)
+    try:
+        return run(process.settings_of(given))
+    except ConfigError as error:
+        log.error("%s", error)
+        return process.EXIT_USAGE
+    except (process.MissingTopicError, SparkSetupError) as error:
+        log.error("%s", error)
+        return process.EXIT_UNAVAILABLE
+
+
+def run(settings: Settings) -> int:
+    """Run until told to stop.
+
+    Raises
+    ------
+    ConfigError, MissingTopicError, SparkSetupError
+        If it cannot start; the text says what to do.
+    """
+    lines = process.family_module(settings.app, "common", ("check",))
+    family = process.family_module(settings.app, "speed_layer", ("Speed",))
+    process.check_topics(
+        settings,
+        {
+            settings.input_topic.name: settings.input_topic.broker,
+            settings.update_topic.name: settings.update_broker,
+        },
+    )
+    from speed_layer.layer import Family, InputLostError, SpeedLayer
+
+    layer = SpeedLayer(
+        settings,
+        session(settings),
+        Family(functools.partial(family.Speed, settings), lines.check),
+        functools.partial(open_broker, settings, settings.update_broker),
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: layer.stop())
+    log.info("speed layer started, app %s", settings.app)
+    try:
+        layer.run()
+    except InputLostError as error:
+        log.error("%s", error)
+        return process.EXIT_FAILED
+    log.info("speed layer stopped: %s", layer.totals)
+    return 0
+
+
+def session(settings: Settings) -> SparkSession:
+    """Start Spark, or take the session that spark-submit has set up."""
+    from pyspark.sql import SparkSession
+
+    name = f"gemsbok-speed-{settings.id or settings.app}"
+    properties = spark_properties(settings.speed.spark, name, home())
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder
+    for key, value in properties.items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

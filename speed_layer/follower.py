@@ -68,8 +68,9 @@ class Follower:
             self._thread.join(timeout=10)
 
     def newer_than(self, model: ModelMessage | None, timeout: float) -> ModelMessage | None:
-        """Return the newest model if it is another one than `model`; waits for one at most
-        `timeout` seconds.
+        """Return the newest model if it is another one than `model`, waiting for one a while.
+
+        None when none has come after `timeout` seconds.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._newest is not model, timeout)
@@ -85,7 +86,9 @@ class Follower:
     def refuse(self, model: ModelMessage, error: Exception) -> None:
         """Count and log a model that could not be used."""
         self.counts["refused_models"] += 1
-        log.error("generation %s is refused, the last good one goes on: %s", model.generation, error)
+        log.error(
+            "generation %s is refused, the last good one goes on: %s", model.generation, error
+        )
 
     # -- the thread ---------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ from speed_layer.view import View, open_view
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-    from pyspark.sql.streaming import StreamingQuery
+    from pyspark.sql.streaming.query import StreamingQuery
 
 log = logging.getLogger(__name__)
 
@@ -210,9 +210,7 @@ class SpeedLayer:
         self, view: View, start: dict[int, int], producer: Producer, checkpoint: str
     ) -> StreamingQuery:
         settings = self._settings
-        self._spark.conf.set(
-            "spark.sql.streaming.checkpointFileManagerClass", CHECKPOINT_MANAGER
-        )
+        self._spark.conf.set("spark.sql.streaming.checkpointFileManagerClass", CHECKPOINT_MANAGER)
         offsets = {settings.input_topic.name: {str(p): at for p, at in start.items()}}
         stream = (
             self._spark.readStream.format("kafka")
@@ -239,26 +237,33 @@ class SpeedLayer:
         )
 
     def _fold(self, view: View, batch: DataFrame, producer: Producer) -> None:
-        """Fold one micro-batch in and publish it."""
-        started = time.perf_counter()
-        events = batch.toArrow()
+        """Fold one micro-batch in and publish it, unless another view has taken over.
+
+        The lock spans Spark's part too: a query that is stopped in the middle of it dies
+        noisily.
+        """
         with self._folding:
-            if view.retired or not events.num_rows:
+            if view.retired:
                 return
-            self._take_foreign(view)
-            good = self._good(events)
-            name, sent = self._settings.update_topic.name, 0
-            for message in view.fold(events, good):
-                headers = message.stamp.to_headers() if message.stamp else ()
-                producer.send(name, message.key, message.value, headers)
-                sent += 1
-            producer.flush(self._settings.broker.delivery_timeout_seconds)
-        totals = self.totals
-        totals.events += events.num_rows
-        totals.bad_lines += events.num_rows - good.num_rows
-        totals.updates += sent
-        totals.micro_batches += 1
-        totals.seconds += time.perf_counter() - started
+            started = time.perf_counter()
+            events = batch.toArrow()
+            if events.num_rows:
+                self._publish(view, events, producer)
+                self.totals.seconds += time.perf_counter() - started
+
+    def _publish(self, view: View, events: pa.Table, producer: Producer) -> None:
+        self._take_foreign(view)
+        good = self._good(events)
+        topic, sent = self._settings.update_topic.name, 0
+        for message in view.fold(events, good):
+            headers = message.stamp.to_headers() if message.stamp else ()
+            producer.send(topic, message.key, message.value, headers)
+            sent += 1
+        producer.flush(self._settings.broker.delivery_timeout_seconds)
+        self.totals.events += events.num_rows
+        self.totals.bad_lines += events.num_rows - good.num_rows
+        self.totals.updates += sent
+        self.totals.micro_batches += 1
 
     def _take_foreign(self, view: View) -> None:
         for found in self._follower.take():

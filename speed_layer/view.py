@@ -92,9 +92,7 @@ class View:
         assert self.generation is not None
         first = self.log.closed + 1
         for sequence, update in enumerate(updates, first):
-            stamp = Stamp(
-                self.generation, sequence, input=newest, event_time=progress.event_time
-            )
+            stamp = Stamp(self.generation, sequence, input=newest, event_time=progress.event_time)
             yield Message(UP, update, stamp)
         last = first + len(updates)
         yield Message(PROGRESS, progress.to_value(), Stamp(self.generation, last))
@@ -163,4 +161,3 @@ def _newest(events: pa.Table) -> str:
     """``partition:offset`` of the newest event."""
     row = pc.index(events["timestamp"], pc.max(events["timestamp"])).as_py()
     return f"{events['partition'][row]}:{events['offset'][row]}"
-

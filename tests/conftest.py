@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from cli.local_kafka import LocalKafka
+
+# Deadlines would measure the load of the machine that runs the tests.
+settings.register_profile("gemsbok", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("gemsbok")
 
 
 @pytest.fixture(scope="session")

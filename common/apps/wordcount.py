@@ -1,7 +1,6 @@
 """Word count: for each word, how many distinct other words share a line with it."""
 
 import zlib
-from collections import defaultdict
 from collections.abc import Iterable
 
 import orjson
@@ -28,11 +27,11 @@ def key(line: str) -> str:
 
 def neighbours(lines: Iterable[str]) -> dict[str, set[str]]:
     """Return for each word the distinct other words that share a line with it."""
-    found: dict[str, set[str]] = defaultdict(set)
+    found: dict[str, set[str]] = {}
     for words in (set(line.split()) for line in lines):
         for word in words:
-            found[word] |= words - {word}
-    return dict(found)
+            found.setdefault(word, set()).update(words - {word})
+    return found
 
 
 def read_counts(model: str) -> dict[str, int]:
@@ -40,7 +39,8 @@ def read_counts(model: str) -> dict[str, int]:
     try:
         return {word: int(count) for word, count in orjson.loads(model).items()}
     except (ValueError, TypeError, AttributeError) as error:
-        raise MessageError(f"not a JSON object of words and counts: {error}") from error
+        message = f"not a JSON object of words and counts: {error}"
+        raise MessageError(message) from error
 
 
 def read_update(update: str) -> tuple[str, int, list[str]]:
@@ -49,4 +49,5 @@ def read_update(update: str) -> tuple[str, int, list[str]]:
         word, count, *new = parse_line(update)
         return word, int(count), new
     except ValueError as error:
-        raise MessageError(f"bad word count update {update[:200]!r}: {error}") from error
+        message = f"bad word count update {update[:200]!r}: {error}"
+        raise MessageError(message) from error

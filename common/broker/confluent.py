@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from types import TracebackType
 from typing import Any, TypeVar
@@ -21,6 +20,7 @@ from common.broker.api import BrokerError, Position, TopicInfo
 from common.broker.confluent_producer import ConfluentProducer
 from common.broker.confluent_reader import ConfluentReader
 from common.broker.failures import unknown_topic, unreachable
+from common.broker.patience import patiently, wait_for
 from common.config import BrokerClient
 
 T = TypeVar("T")
@@ -33,6 +33,16 @@ _DISCONNECTED = {
     KafkaError._AUTHENTICATION,
     KafkaError._SSL,
     KafkaError.REQUEST_TIMED_OUT,
+}
+# What passes by itself: leaders move, or are not elected yet.
+_PASSING = {
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError.NOT_CONTROLLER,
+    KafkaError.NETWORK_EXCEPTION,
+    KafkaError.KAFKA_STORAGE_ERROR,
 }
 _UNKNOWN_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}
 
@@ -90,7 +100,11 @@ class ConfluentBroker:
             self._result(asked[name])
         except _TopicExists:
             return False
-        self._wait(lambda: self._has_leaders(name), f"topic {name!r} to appear")
+        wait_for(
+            lambda: self._has_leaders(name),
+            self._limit,
+            f"topic {name!r} to appear at {self._address}",
+        )
         return True
 
     def delete_topic(self, name: str) -> bool:
@@ -100,7 +114,11 @@ class ConfluentBroker:
             self._result(asked[name])
         except _UnknownTopic:
             return False
-        self._wait(lambda: self.topic(name) is None, f"topic {name!r} to disappear")
+        wait_for(
+            lambda: self.topic(name) is None,
+            self._limit,
+            f"topic {name!r} to disappear at {self._address}",
+        )
         return True
 
     def begin_offsets(self, topic: str) -> dict[int, int]:
@@ -141,6 +159,9 @@ class ConfluentBroker:
         return self._settings.connect_timeout_seconds
 
     def _offsets(self, topic: str, spec: Any) -> dict[int, int]:
+        return patiently(lambda: self._ask_offsets(topic, spec), self._limit)
+
+    def _ask_offsets(self, topic: str, spec: Any) -> dict[int, int]:
         info = self.topic(topic)
         if info is None:
             raise unknown_topic(topic)
@@ -154,14 +175,6 @@ class ConfluentBroker:
         found = self._admin.list_topics(topic, timeout=self._limit).topics[topic]
         partitions: Iterable[Any] = found.partitions.values()
         return bool(found.partitions) and all(each.leader >= 0 for each in partitions)
-
-    def _wait(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + self._limit
-        while not condition():
-            if time.monotonic() > deadline:
-                message = f"waited {self._limit:g} s for {what} at {self._address}"
-                raise BrokerError(message, retriable=True)
-            time.sleep(0.02)
 
     def _result(self, future: Future[T]) -> T:
         try:
@@ -179,7 +192,7 @@ class ConfluentBroker:
         if code == KafkaError.TOPIC_ALREADY_EXISTS:
             return _TopicExists(error.str())
         message = f"the broker at {self._address} refused: {error.str()} ({error.name()})"
-        return BrokerError(message, retriable=error.retriable())
+        return BrokerError(message, retriable=code in _PASSING)
 
     def _note_error(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -18,6 +17,7 @@ from common.broker.failures import unknown_topic, unreachable
 from common.broker.kafka_python_producer import KafkaPythonProducer
 from common.broker.kafka_python_reader import KafkaPythonReader
 from common.broker.limits import RECEIVE_BYTES
+from common.broker.patience import patiently, wait_for
 from common.config import BrokerClient
 
 _DISCONNECTED = (
@@ -87,7 +87,11 @@ class KafkaPythonBroker:
                 admin.create_topics({name: wanted})
         except _TopicExists:
             return False
-        self._wait(lambda: self._has_leaders(name), f"topic {name!r} to appear")
+        wait_for(
+            lambda: self._has_leaders(name),
+            self._limit,
+            f"topic {name!r} to appear at {self._address}",
+        )
         return True
 
     def delete_topic(self, name: str) -> bool:
@@ -97,7 +101,11 @@ class KafkaPythonBroker:
                 admin.delete_topics([name])
         except _UnknownTopic:
             return False
-        self._wait(lambda: self.topic(name) is None, f"topic {name!r} to disappear")
+        wait_for(
+            lambda: self.topic(name) is None,
+            self._limit,
+            f"topic {name!r} to disappear at {self._address}",
+        )
         return True
 
     def begin_offsets(self, topic: str) -> dict[int, int]:
@@ -150,6 +158,9 @@ class KafkaPythonBroker:
             return found
 
     def _offsets(self, topic: str, spec: Any) -> dict[int, int]:
+        return patiently(lambda: self._ask_offsets(topic, spec), self._limit)
+
+    def _ask_offsets(self, topic: str, spec: Any) -> dict[int, int]:
         info = self.topic(topic)
         if info is None:
             raise unknown_topic(topic)
@@ -162,14 +173,6 @@ class KafkaPythonBroker:
         found = self._describe(topic)
         parts = found["partitions"]
         return bool(parts) and all(each["leader_id"] >= 0 for each in parts)
-
-    def _wait(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + self._limit
-        while not condition():
-            if time.monotonic() > deadline:
-                message = f"waited {self._limit:g} s for {what} at {self._address}"
-                raise BrokerError(message, retriable=True)
-            time.sleep(0.02)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

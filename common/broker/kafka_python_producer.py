@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from kafka import KafkaProducer, errors
 
@@ -23,23 +23,13 @@ from common.config import BrokerClient
 BATCH_BYTES = 256 * 1024
 CLOSE_SECONDS = 5.0
 
-# Refusals: the record is certainly not in the topic.  After any other error it may be.
-_REFUSED = (
-    errors.MessageSizeTooLargeError,
-    errors.RecordListTooLargeError,
-    errors.InvalidRecordError,
-    errors.CorruptRecordError,
-    errors.PolicyViolationError,
-    errors.AuthorizationError,
-    errors.InvalidTopicError,
-    errors.UnknownTopicOrPartitionError,
-    errors.NotEnoughReplicasError,
-    errors.InvalidRequiredAcksError,
-)
-
 
 class KafkaPythonProducer:
     """Writes records; the client's own thread sends them.
+
+    When the broker refuses a record, the client fails all that is under way, sent or not, and
+    takes no more; it is replaced then.  So the outcome of records that failed is unknown here
+    more often than with the other client.
 
     Parameters
     ----------
@@ -58,7 +48,9 @@ class KafkaPythonProducer:
         describe: Callable[[str], TopicInfo | None],
     ) -> None:
         self._delivery_seconds = settings.delivery_timeout_seconds
-        self._producer = KafkaProducer(**_producer_config(config, settings))
+        self._config = _producer_config(config, settings)
+        self._producer = KafkaProducer(**self._config)
+        self._replacing = threading.Lock()
         self._describe = describe
         self._topics: set[str] = set()
         self._lock = threading.Lock()
@@ -79,7 +71,7 @@ class KafkaPythonProducer:
     def flush(self, timeout: float = 30.0) -> None:
         """Wait until every record sent so far is acknowledged."""
         with self._lock:
-            self._sent.wait(timeout)
+            self._wait(self._sent, timeout)
 
     def send_all(
         self, topic: str, records: Iterable[tuple[str | None, str]], timeout: float = 30.0
@@ -89,7 +81,7 @@ class KafkaPythonProducer:
         sent = _Sent(self._delivery_seconds)
         for key, value in records:
             self._produce(topic, key, value, sent)
-        sent.wait(timeout)
+        self._wait(sent, timeout)
         return sent.total
 
     def close(self) -> None:
@@ -104,12 +96,31 @@ class KafkaPythonProducer:
     ) -> None:
         data = value.encode() if isinstance(value, str) else value
         name = None if key is None else key.encode()
+        while True:
+            producer = self._producer
+            try:
+                future = producer.send(topic, data, name, headers)
+            except errors.KafkaError as error:
+                if producer is not self._producer:
+                    # Another thread has replaced it meanwhile.
+                    continue
+                sent.refuse(error)
+            else:
+                sent.add(_Waiting(future, len(data), producer))
+            return
+
+    def _wait(self, sent: _Sent, timeout: float) -> None:
         try:
-            future = self._producer.send(topic, data, name, headers)
-        except errors.KafkaError as error:
-            sent.refuse(error)
-        else:
-            sent.add(future, len(data))
+            sent.wait(timeout)
+        finally:
+            while sent.broken:
+                self._replace(sent.broken.pop())
+
+    def _replace(self, broken: KafkaProducer) -> None:
+        with self._replacing:
+            if self._producer is broken:
+                self._producer = KafkaProducer(**self._config)
+                broken.close(0)
 
     def _check(self, topic: str) -> None:
         """Refuse an unknown topic at once; the client would wait for it to appear."""
@@ -117,6 +128,14 @@ class KafkaPythonProducer:
             if self._describe(topic) is None:
                 raise unknown_topic(topic)
             self._topics.add(topic)
+
+
+class _Waiting(NamedTuple):
+    """A record that may not be acknowledged yet."""
+
+    future: Any
+    size: int
+    producer: KafkaProducer
 
 
 class _Sent:
@@ -127,59 +146,52 @@ class _Sent:
 
     def __init__(self, delivery_seconds: float) -> None:
         self.total = 0
-        self._failed = 0
-        self._failure: errors.KafkaError | None = None
-        self._waiting: deque[tuple[Any, int]] = deque()
+        self.broken: set[KafkaProducer] = set()
+        self._failures: list[BrokerError] = []
+        self._waiting: deque[_Waiting] = deque()
         self._bytes = 0
         self._delivery_seconds = delivery_seconds
 
-    def add(self, future: Any, size: int) -> None:
+    def add(self, waiting: _Waiting) -> None:
         self.total += 1
-        self._waiting.append((future, size))
-        self._bytes += size
-        while self._waiting and self._waiting[0][0].is_done:
+        self._waiting.append(waiting)
+        self._bytes += waiting.size
+        while self._waiting and self._waiting[0].future.is_done:
             self._finish_oldest(0)
         while len(self._waiting) > QUEUE_RECORDS or self._bytes > QUEUE_BYTES:
             if not self._finish_oldest(self._delivery_seconds):
                 raise unacknowledged(len(self._waiting), self._delivery_seconds)
 
     def refuse(self, error: errors.KafkaError) -> None:
+        """Note a record that was not even queued."""
         self.total += 1
-        self._note(error)
+        self._failures.append(BrokerError(str(error), retriable=error.retriable))
 
     def wait(self, timeout: float) -> None:
-        """Wait for all of them and raise what failed since the last call."""
+        """Wait for all of them; raise what failed since the last call."""
         deadline = time.monotonic() + timeout
         while self._waiting:
             if not self._finish_oldest(max(deadline - time.monotonic(), 0)):
                 raise unacknowledged(len(self._waiting), timeout)
-        failed, failure, total = self._failed, self._failure, self.total
-        self._failed, self._failure = 0, None
-        if failure is not None:
-            raise undelivered(failed, total - failed, _translated(failure))
+        failures, self._failures = self._failures, []
+        total, self.total = self.total, 0 if failures else self.total
+        if failures:
+            raise undelivered(len(failures), total - len(failures), failures[0])
 
     def _finish_oldest(self, seconds: float) -> bool:
-        future, size = self._waiting[0]
+        oldest = self._waiting[0]
         try:
-            future.get(seconds)
+            oldest.future.get(seconds)
         except errors.KafkaError as error:
-            if not future.is_done:
+            if not oldest.future.is_done:
                 return False
-            self._note(error)
+            if not error.retriable:
+                self.broken.add(oldest.producer)
+            message = str(error)
+            self._failures.append(BrokerError(message, retriable=True, outcome_unknown=True))
         self._waiting.popleft()
-        self._bytes -= size
+        self._bytes -= oldest.size
         return True
-
-    def _note(self, error: errors.KafkaError) -> None:
-        self._failed += 1
-        self._failure = self._failure or error
-
-
-def _translated(error: errors.KafkaError) -> BrokerError:
-    refused = isinstance(error, _REFUSED)
-    return BrokerError(
-        str(error), retriable=error.retriable or not refused, outcome_unknown=not refused
-    )
 
 
 def _producer_config(config: Mapping[str, Any], settings: BrokerClient) -> dict[str, Any]:

@@ -146,7 +146,7 @@ class ExactIndex:
         for start in range(0, n_rows, _RESCORE_ROWS):
             rows = np.arange(start, min(start + _RESCORE_ROWS, n_rows))
             scores[rows] = score(self.factors.take(rows), query.vector)
-        scores[query.exclude[query.exclude < n_rows]] = np.nan
+        scores[_inside(query.exclude, n_rows)] = np.nan
         return scores
 
     def _pass(self, queries: list[Query]) -> list[Top]:
@@ -267,12 +267,16 @@ def _unit(vector: NDArray[np.floating]) -> Vectors:
 
 
 def _exclusions(queries: Sequence[Query], n_rows: int) -> tuple[RowNumbers, RowNumbers]:
-    who = np.repeat(np.arange(len(queries)), [len(query.exclude) for query in queries])
-    rows = np.concatenate([query.exclude for query in queries]).astype(np.int64)
-    inside = (rows >= 0) & (rows < n_rows)
-    who, rows = who[inside], rows[inside]
+    excluded = [_inside(query.exclude, n_rows) for query in queries]
+    who = np.repeat(np.arange(len(queries)), [len(rows) for rows in excluded])
+    rows = np.concatenate(excluded)
     order = np.argsort(rows, kind="stable")
     return who[order], rows[order]
+
+
+def _inside(rows: NDArray[np.integer], n_rows: int) -> RowNumbers:
+    """Leave out what is no row: an id that was unknown, or has come since the pass began."""
+    return rows[(rows >= 0) & (rows < n_rows)].astype(np.int64)
 
 
 def _nth_largest(values: NDArray[np.float32], n: int) -> float:

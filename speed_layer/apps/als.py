@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from common.als_events import Interactions, aggregate, parse
 from common.als_payload import FactorUpdates, decode_update, encode_updates
-from common.als_sides import ITEM_FACTORS, USER_FACTORS, FactorSide, fraction_loaded
-from common.factors import FactorMatrix, Solver, read_factors
+from common.factors import ITEM_FACTORS, USER_FACTORS, FactorMatrix, Solver, read_factors
 from common.foldin import FoldIn, Strengths
 from common.messages import MessageError
 from common.model_store import Generation, StoreError
 from common.pmml import AlsModel, PmmlError, read_als_pmml
+from speed_layer.als_sides import FactorSide, fraction_loaded
 
 if TYPE_CHECKING:
     from common.config import Settings

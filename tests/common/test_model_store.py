@@ -127,9 +127,7 @@ def test_a_link_out_of_the_store_is_refused(store: ModelStore, tmp_path: Path) -
         store.read_reference(str(tmp_path / "model" / "1" / "link"))
 
 
-def test_published_is_remembered_and_removal_is_complete(
-    store: ModelStore, tmp_path: Path
-) -> None:
+def test_published_is_remembered_and_removal_is_complete(store: ModelStore, tmp_path: Path) -> None:
     put(store, 1)
     assert not store.is_published(1)
     store.mark_published(1)

@@ -21,7 +21,8 @@ from common.broker.api import read_all
 from common.broker.memory import MemoryBroker
 from common.config import Settings, load
 from serving_layer.app import create_app
-from serving_layer.server import HttpServer, Limits, Stopping, bind
+from serving_layer.bridge import Limits
+from serving_layer.server import HttpServer, Stopping, bind
 
 INPUT = "gemsbok.input"
 
@@ -58,7 +59,7 @@ class Served:
         return [((r.key or b"").decode(), (r.value or b"").decode()) for r in records]
 
 
-@pytest.fixture()
+@pytest.fixture
 def serve(stub: ModuleType) -> Callable[..., Served]:
     """Make an application; keyword arguments are settings, their dots written as ``__``."""
 
@@ -75,12 +76,12 @@ def serve(stub: ModuleType) -> Callable[..., Served]:
     return make
 
 
-@pytest.fixture()
+@pytest.fixture
 def served(serve: Callable[..., Served]) -> Served:
     return serve()
 
 
-@pytest.fixture()
+@pytest.fixture
 def client(served: Served) -> FlaskClient:
     return served.client
 
@@ -109,7 +110,7 @@ class Running:
         assert not self.thread.is_alive()
 
 
-@pytest.fixture()
+@pytest.fixture
 def run() -> Iterator[Callable[..., Running]]:
     """Start servers; they stop with the test."""
     started: list[Running] = []

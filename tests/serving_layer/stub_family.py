@@ -127,7 +127,8 @@ def blueprint(settings: Settings) -> Blueprint:
 
     @routes.get("/user/<user>")
     def user(user: str) -> Response:
-        raise unknown_id("user", user)
+        kind = "user"
+        raise unknown_id(kind, user)
 
     @routes.get("/fail")
     def fail() -> Response:

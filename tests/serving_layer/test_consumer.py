@@ -156,9 +156,7 @@ def test_a_generation_that_is_loaded_in_part_is_not_served(bench: Bench) -> None
 
 
 @pytest.mark.parametrize("text", ["unusable", "damaged"])
-def test_a_generation_that_cannot_be_used_leaves_the_last_good_one(
-    bench: Bench, text: str
-) -> None:
+def test_a_generation_that_cannot_be_used_leaves_the_last_good_one(bench: Bench, text: str) -> None:
     bench.publish(bench.generation(1, "one"))
     bench.read()
     bad = bench.generation(2, text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,8 +16,8 @@ HOST = b"Host: localhost\r\nConnection: close\r\n"
 CSV = b"Content-Type: text/csv\r\n"
 
 
-@pytest.fixture()
-def server(served: Any, run: Callable[..., Any]) -> Iterator[Any]:
+@pytest.fixture
+def server(served: Any, run: Callable[..., Any]) -> Any:
     running = run(served.app)
     running.served = served
     return running

@@ -8,9 +8,6 @@ from numpy.typing import ArrayLike
 
 from common.factors import FactorMatrix, StoredFactors
 
-USER_FACTORS = "user_factors.parquet"
-ITEM_FACTORS = "item_factors.parquet"
-
 
 class FactorSide:
     """The vectors of all users, or of all items, and Oryx's rule of which to expect and keep.

@@ -1,0 +1,122 @@
+"""``python -m batch_layer --conf FILE``, or by spark-submit: a generation every interval.
+
+Exit codes: 0 done (``--once``) or stopped by SIGTERM; 1 failed, the last log line says why; 2
+the command line or the configuration is wrong; 69 a topic, or something of Spark, is missing;
+75 another batch layer works on the same history.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# spark-submit runs this file by its path: the packages beside it are to be found, not the
+# modules in it.
+if __name__ == "__main__" and not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from batch_layer.lock import AlreadyRunningError, hold_in_java, only_one
+from common import process
+from common.broker import BrokerError, open_broker
+from common.config import ConfigError, Settings
+from common.model_store import ModelStore, StoreError
+from common.paths import home
+from common.spark_conf import SparkSetupError, spark_properties
+from common.termination import Terminated, raise_on_sigterm
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+log = logging.getLogger("batch_layer")
+
+#: Seconds from SIGTERM to the process's end at the latest.
+TERMINATION_SECONDS = 25.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the batch layer; returns the process's exit code."""
+    process.log_to_stderr()
+    given = _parser().parse_args(arguments)
+    try:
+        raise_on_sigterm(TERMINATION_SECONDS)
+        settings = process.settings_of(given)
+        # Before Spark is even imported: a second batch layer leaves at once.
+        with only_one(home(), settings.app, settings.batch.storage.data_dir) as lock:
+            return run(settings, given, lock)
+    except Terminated:
+        log.info("batch layer stopped by SIGTERM")
+        return 0
+    except AlreadyRunningError as error:
+        log.error("%s", error)
+        return process.EXIT_LOCKED
+    except ConfigError as error:
+        log.error("%s", error)
+        return process.EXIT_USAGE
+    except (process.MissingTopicError, SparkSetupError) as error:
+        log.error("%s", error)
+        return process.EXIT_UNAVAILABLE
+
+
+def run(settings: Settings, given: argparse.Namespace, lock: Path) -> int:
+    """Make generations; returns the process's exit code.
+
+    Raises
+    ------
+    ConfigError, MissingTopicError, SparkSetupError
+        If it cannot start; the text says what to do.
+    """
+    process.family_module(settings.app, "common", ("check",))
+    process.family_module(settings.app, "batch_layer", ("Batch",))
+    from batch_layer.ingest import InputLostError
+    from batch_layer.layer import BatchLayer, Resources
+
+    with ExitStack() as stack:
+        try:
+            input_broker = stack.enter_context(open_broker(settings))
+            update_broker = stack.enter_context(open_broker(settings, settings.update_broker))
+            spark = session(settings)
+            stack.callback(spark.stop)
+            stack.callback(hold_in_java(spark, lock).close)
+            store = ModelStore(settings.batch.storage.model_dir)
+            resources = Resources(spark, input_broker, update_broker, store)
+            layer = BatchLayer(settings, resources, given.accept_loss)
+            log.info("batch layer started, app %s", settings.app)
+            if given.once:
+                layer.run_once()
+            else:
+                layer.run_forever()
+        except (InputLostError, BrokerError, StoreError) as error:
+            log.error("%s", error)
+            return process.EXIT_FAILED
+    return 0
+
+
+def session(settings: Settings) -> SparkSession:
+    """Start Spark, or take the session that spark-submit has set up."""
+    from pyspark.sql import SparkSession
+
+    name = f"gemsbok-batch-{settings.id or settings.app}"
+    properties = spark_properties(settings.batch.spark, name, home())
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    return SparkSession.builder.config(map=properties).getOrCreate()  # type: ignore[call-overload]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = process.parser("batch", "The batch layer.")
+    parser.add_argument("--once", action="store_true", help="make one generation and end")
+    parser.add_argument(
+        "--accept-loss",
+        action="store_true",
+        help="go on although the input topic no longer holds events that the history lacks",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

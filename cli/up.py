@@ -1,0 +1,142 @@
+"""Verb ``up``: the broker, the topics and the three layers, in the background."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import ports
+from cli.errors import EXIT_UNAVAILABLE, UserError
+from cli.launch import by_python, layer_arguments
+from cli.local_kafka import LocalKafka
+from cli.model import serving_url
+from cli.options import Conf, Sets, settings_of
+from cli.processes import POLL_SECONDS, Background
+from cli.stack import LAYERS, ready_code, show, started_broker_mark
+from common.paths import home
+
+if TYPE_CHECKING:
+    from common.config import Settings
+
+STOP_SECONDS = 30.0
+#: A layer without an address is ready when it has written this into its log.
+READY_LINE = b" layer started"
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON array.")]
+Timeout = Annotated[float, typer.Option(min=1, help="Seconds until all must be ready.")]
+
+
+@dataclass(frozen=True)
+class Starting:
+    """A layer that was started and is not ready yet, as far as is known."""
+
+    process: Background
+    is_ready: Callable[[], bool]
+
+
+def up(conf: Conf = None, sets: Sets = None, timeout: Timeout = 120, as_json: Json = False) -> None:
+    """Start what does not run yet, wait until all is ready, and show where it is."""
+    settings = settings_of(conf, sets)
+    start_broker(settings, home())
+    make_topics(settings)
+    start_layers(settings, layer_arguments(conf, sets), timeout)
+    show(home(), as_json)
+
+
+def start_broker(settings: Settings, state: Path) -> None:
+    """Start the embedded broker if the configuration means it and nothing answers there.
+
+    Raises
+    ------
+    UserError
+        If it does not come up, or runs on another port already.
+    """
+    host, _, port = settings.input_topic.broker.rpartition(":")
+    if host not in ("127.0.0.1", "localhost") or not ports.is_free(int(port)):
+        return
+    broker = LocalKafka(state, int(port))
+    if broker.is_running():
+        message = f"The broker runs at {broker.address}, the configuration says port {port}."
+        raise UserError(message, "Stop it (`bin/gemsbok kafka stop`), or set input_topic.broker.")
+    mark = started_broker_mark(state)
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    broker.start()
+
+
+def make_topics(settings: Settings) -> None:
+    """Create the topics that are not there."""
+    from cli.topics import create_topics
+
+    create_topics(settings)
+
+
+def start_layers(settings: Settings, arguments: Sequence[str], timeout_seconds: float) -> None:
+    """Start the layers that do not run, and wait until they are ready.
+
+    Parameters
+    ----------
+    settings : Settings
+        The configuration.
+    arguments : sequence of str
+        The arguments by which a layer finds the same configuration.
+    timeout_seconds : float
+        How long all may take together.
+
+    Raises
+    ------
+    UserError
+        If one ends or is not ready in time; those that were started here are stopped again.
+    """
+    started: list[Starting] = []
+    try:
+        for name in LAYERS:
+            process = Background(home(), name)
+            if process.find() is None:
+                started.append(_start(process, settings, arguments))
+        _await_ready(started, timeout_seconds)
+    except BaseException:
+        # Ctrl-C too: what nobody waits for must not stay behind half started.
+        for one in reversed(started):
+            one.process.stop(STOP_SECONDS)
+        raise
+
+
+def _start(process: Background, settings: Settings, arguments: Sequence[str]) -> Starting:
+    url = ""
+    if process.name == "serving":
+        _require_free(settings.serving.api.port)
+        url = serving_url(settings)
+    written = process.log.stat().st_size if process.log.exists() else 0
+    launch = by_python(process.name, arguments)
+    process.start(launch.command, launch.environment, url)
+    if url:
+        return Starting(process, lambda: ready_code(url) is not None)
+    return Starting(process, lambda: READY_LINE in process.log.read_bytes()[written:])
+
+
+def _require_free(port: int) -> None:
+    if port == 0:
+        message = "serving.api.port is 0: in the background the port must be known."
+        raise UserError(message, "Set one: --set serving.api.port=8080.")
+    if not ports.is_free(port):
+        message = f"Port {port} is taken by {ports.owner(port)}."
+        remedy = "Stop that process, or take another port: --set serving.api.port=N."
+        raise UserError(message, remedy, EXIT_UNAVAILABLE)
+
+
+def _await_ready(started: Sequence[Starting], timeout_seconds: float) -> None:
+    deadline = time.monotonic() + timeout_seconds
+    for one in started:
+        while not one.is_ready():
+            if one.process.find() is None:
+                raise one.process.failure()
+            if time.monotonic() > deadline:
+                message = f"The {one.process.name} layer is not ready in {timeout_seconds:.0f} s."
+                raise UserError(message, f"See {one.process.log}.", EXIT_UNAVAILABLE)
+            time.sleep(POLL_SECONDS)

@@ -1,0 +1,116 @@
+"""Input lines that cannot be used: why, and what the dead-letter topic keeps of them.
+
+Batch and speed layer judge a line by the same function, or they would learn from different
+events.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+NULL_VALUE = "null_value"
+TOO_LARGE = "too_large"
+PARSE = "parse"
+
+#: A family's judgement of lines: why each is refused, null where it is good.
+Check = Callable[[pa.StringArray], pa.StringArray]
+
+
+def refusals(values: pa.BinaryArray, check: Check, max_bytes: int) -> pa.StringArray:
+    """Say why each input line is refused; null where it is good.
+
+    Parameters
+    ----------
+    values : BinaryArray
+        The records' values as the broker has them.
+    check : callable
+        The family's judgement; it is asked about lines that are text of a lawful length.
+    max_bytes : int
+        ``input_topic.max_line_bytes``.
+
+    Returns
+    -------
+    StringArray
+        ``null_value``, ``too_large: …`` or ``parse: …``.
+    """
+    lines = _decoded(values)
+    longest = pc.max(pc.binary_length(values)).as_py() or 0
+    if lines is not None and not values.null_count and longest <= max_bytes:
+        return _parse_errors(check(lines))
+    ours = pa.array([_refusal(value.as_py(), max_bytes) for value in values], pa.string())
+    usable = pc.is_null(ours)
+    theirs = _parse_errors(check(values.filter(usable).cast(pa.string())))
+    return pc.replace_with_mask(ours, usable, theirs)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One refused line.
+
+    Attributes
+    ----------
+    topic, partition, offset
+        Where it lies on the input topic.
+    layer : str
+        Which layer refused it.
+    reason : str
+        As :func:`refusals` says.
+    value : bytes or None
+        The record's value.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    layer: str
+    reason: str
+    value: bytes | None
+
+    def record(self) -> tuple[bytes, list[tuple[str, bytes]]]:
+        """Return value and headers of its record on the dead-letter topic.
+
+        The value is the original one.  Of a line that was too large the record keeps length
+        and SHA-256 alone: such lines would fill the topic.
+        """
+        value = self.value or b""
+        headers: dict[str, object] = {
+            "topic": self.topic,
+            "partition": self.partition,
+            "offset": self.offset,
+            "layer": self.layer,
+            "reason": self.reason,
+        }
+        if self.reason.startswith(TOO_LARGE):
+            headers |= {"bytes": len(value), "sha256": hashlib.sha256(value).hexdigest()}
+            value = b""
+        return value, [(name, str(content).encode()) for name, content in headers.items()]
+
+
+def _decoded(values: pa.BinaryArray) -> pa.StringArray | None:
+    try:
+        return values.cast(pa.string())
+    except pa.ArrowInvalid:
+        return None
+
+
+def _refusal(value: bytes | None, max_bytes: int) -> str | None:
+    if value is None:
+        return NULL_VALUE
+    if len(value) > max_bytes:
+        return f"{TOO_LARGE}: {len(value)} bytes, at most {max_bytes} are allowed"
+    try:
+        value.decode()
+    except UnicodeDecodeError as error:
+        return f"{PARSE}: not UTF-8: {error.reason} at byte {error.start}"
+    return None
+
+
+def _parse_errors(reasons: pa.StringArray) -> pa.StringArray:
+    if reasons.null_count == len(reasons):
+        return reasons
+    return pc.binary_join_element_wise(pa.scalar(PARSE), reasons, ": ")

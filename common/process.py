@@ -1,0 +1,140 @@
+"""What every layer's process begins with: its arguments, its log, its family, its topics."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TextIO
+
+from common.broker import BrokerError, open_broker
+from common.config import ConfigError, Settings, families, load
+
+log = logging.getLogger(__name__)
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+#: Something that the process needs is not there (sysexits' EX_UNAVAILABLE).
+EXIT_UNAVAILABLE = 69
+#: Another process holds the lock; a later call may succeed (sysexits' EX_TEMPFAIL).
+EXIT_LOCKED = 75
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+class MissingTopicError(RuntimeError):
+    """A topic does not exist; the text names the command that creates it."""
+
+
+class OneLine(logging.Formatter):
+    """Writes an event on one line; what could start another line or colour it is escaped.
+
+    Ids come from clients: a line break in one would let its sender write log lines.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the event's line; a traceback is on it too, its line breaks escaped."""
+        return _CONTROL.sub(_escaped, super().format(record))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
+
+
+def log_to_stderr(stream: TextIO | None = None) -> None:
+    """Send all loggers' events, from INFO on, to standard error."""
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.setFormatter(OneLine())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    for noisy in ("py4j", "kafka"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def parser(layer: str, description: str) -> argparse.ArgumentParser:
+    """Return a parser with the arguments that all layers share."""
+    made = argparse.ArgumentParser(prog=f"{layer}_layer", description=description)
+    made.add_argument("--conf", type=Path, metavar="FILE", help="configuration file (TOML)")
+    made.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one setting, over file and environment; may be repeated",
+    )
+    return made
+
+
+def settings_of(given: argparse.Namespace) -> Settings:
+    """Load the configuration that the shared arguments name.
+
+    Raises
+    ------
+    ConfigError
+        If it is wrong, or a ``--set`` is not ``KEY=VALUE``.
+    """
+    flags: dict[str, str] = {}
+    for pair in given.set:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            message = f"--set {pair}: write KEY=VALUE"
+            raise ConfigError(message)
+        flags[key] = value
+    return load(given.conf, flags)
+
+
+def family_module(app: str, package: str, names: tuple[str, ...]) -> ModuleType:
+    """Import a family's module: ``<package>.apps.<app>``, or the user's own of that name.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be imported or lacks one of `names`.
+    """
+    name = f"{package}.apps.{app}" if app in families() else app
+    try:
+        found = importlib.import_module(name)
+    except ImportError as error:
+        message = f"app: module {name!r} cannot be imported: {error}"
+        raise ConfigError(message) from error
+    absent = [wanted for wanted in names if not hasattr(found, wanted)]
+    if absent:
+        message = f"app: module {name!r} lacks {', '.join(absent)}; see docs/architecture.md"
+        raise ConfigError(message)
+    return found
+
+
+def check_topics(settings: Settings, topics: Mapping[str, str]) -> None:
+    """Refuse to start without the topics, as far as their brokers can be asked.
+
+    Parameters
+    ----------
+    settings : Settings
+        How to connect.
+    topics : mapping of str to str
+        Names of the topics and addresses of their brokers.
+
+    Raises
+    ------
+    MissingTopicError
+        If a broker says that there is no such topic.
+    """
+    for name, address in topics.items():
+        try:
+            with open_broker(settings, address) as broker:
+                found = broker.topic(name)
+        except BrokerError as error:
+            log.warning("%s; started all the same, it is tried again", error)
+            continue
+        if found is None:
+            message = f"there is no topic {name!r} on {address}: bin/gemsbok topics setup makes it"
+            raise MissingTopicError(message)
