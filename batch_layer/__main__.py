@@ -102,9 +102,11 @@ def session(settings: Settings) -> SparkSession:
     from pyspark.sql import SparkSession
 
     name = f"gemsbok-batch-{settings.id or settings.app}"
-    properties = spark_properties(settings.batch.spark, name, home())
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    return SparkSession.builder.config(map=properties).getOrCreate()  # type: ignore[call-overload]
+    builder = SparkSession.builder
+    for key, value in spark_properties(settings.batch.spark, name, home()).items():
+        builder = builder.config(key, value)
+    return builder.getOrCreate()
 
 
 def _parser() -> argparse.ArgumentParser:

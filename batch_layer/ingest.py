@@ -305,7 +305,7 @@ def _text(column: str) -> Column:
 
 def _reasons(settings: Settings):  # type: ignore[no-untyped-def]
     """Return the function of Spark that says why lines are refused."""
-    from pyspark.sql import functions as F
+    from pyspark.sql.functions import arrow_udf  # type: ignore[attr-defined]
 
     app, max_bytes = settings.app, settings.input_topic.max_line_bytes
 
@@ -313,7 +313,7 @@ def _reasons(settings: Settings):  # type: ignore[no-untyped-def]
         check = family_module(app, "common", ("check",)).check
         return refusals(values, check, max_bytes)
 
-    return F.arrow_udf(judge, "string")
+    return arrow_udf(judge, "string")
 
 
 def _refuse_rewound(before: Complete, topic: TopicState) -> None:

@@ -201,6 +201,9 @@ class MLUpdate(ABC, Generic[Data, Model]):
         """Find the best model and move its files into the generation's folder."""
         with tempfile.TemporaryDirectory(prefix=".candidates-", dir=context.directory) as scratch:
             trials = self._try_candidates(context, split, Path(scratch))
+            if not trials and split.usable:
+                split = replace(split, train=None)
+                trials = self._try_candidates(context, split, Path(scratch))
             best = self._best(trials)
             final = None if best is None else self._final(context, split, best)
             if best is None or final is None:
@@ -243,7 +246,7 @@ class MLUpdate(ABC, Generic[Data, Model]):
     def _try(self, context: BatchContext, split: Split[Data], candidate: Candidate) -> Trial | None:
         """Build and evaluate one candidate; None if there was nothing to learn."""
         start = time.monotonic()
-        candidate.directory.mkdir()
+        candidate.directory.mkdir(exist_ok=True)
         train = split.train if split.usable else split.everything
         model = None if train is None else self.build_model(context, train, candidate)
         if model is None:

@@ -260,34 +260,6 @@ class Solver:
         return np.ascontiguousarray(solution.T)
 
 
-class SolverCache:
-    """The solver of a matrix's Gramian, computed again when the matrix has changed.
-
-    Safe for many threads: one computes, and the others meanwhile take the solver before,
-    where there is one.
-    """
-
-    def __init__(self, matrix: FactorMatrix) -> None:
-        self._matrix = matrix
-        self._lock = threading.Lock()
-        self._cached: tuple[int, Solver | None] = (-1, None)
-
-    def get(self) -> Solver | None:
-        """Return the solver; None where the Gramian is singular or there are no vectors."""
-        changes, solver = self._cached
-        if changes == self._matrix.changes:
-            return solver
-        if not self._lock.acquire(blocking=solver is None):
-            return solver
-        try:
-            changes = self._matrix.changes
-            if self._cached[0] != changes:
-                self._cached = (changes, Solver.of(self._matrix.gramian()))
-            return self._cached[1]
-        finally:
-            self._lock.release()
-
-
 def apparent_rank(matrix: NDArray[np.float64]) -> int:
     """Count the diagonal elements of R (QR, pivoted) above 1e-5 of the matrix's norm."""
     if not matrix.size:

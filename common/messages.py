@@ -88,7 +88,8 @@ class Stamp:
             return None
         version = _integer(found, "gemsbok-version")
         if version not in (WIRE_VERSION, WIRE_VERSION - 1):
-            raise MessageError(f"unknown gemsbok-version {version}; this reads {WIRE_VERSION}")
+            text = f"unknown gemsbok-version {version}; this reads {WIRE_VERSION}"
+            raise MessageError(text)
         return cls(
             generation=_integer(found, "generation"),
             sequence=_integer(found, "sequence"),
@@ -132,7 +133,8 @@ class Message:
         try:
             return cls(key.decode(), value.decode(), Stamp.from_headers(headers))
         except UnicodeDecodeError as error:
-            raise MessageError(f"record is not UTF-8: {error}") from error
+            text = f"record is not UTF-8: {error}"
+            raise MessageError(text) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,8 @@ class Progress:
             offsets = {int(partition): int(at) for partition, at in found["offsets"].items()}
             return cls(offsets, found.get("event_time"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise MessageError(f"bad PROGRESS value {value[:200]!r}: {error}") from error
+            text = f"bad PROGRESS value {value[:200]!r}: {error}"
+            raise MessageError(text) from error
 
 
 def sha256_hex(data: bytes) -> str:
@@ -184,9 +187,11 @@ def _integer(headers: Mapping[str, bytes], name: str) -> int:
     try:
         return int(headers[name])
     except KeyError:
-        raise MessageError(f"header {name!r} is missing") from None
+        text = f"header {name!r} is missing"
+        raise MessageError(text) from None
     except ValueError:
-        raise MessageError(f"header {name!r} is not a number: {headers[name]!r}") from None
+        text = f"header {name!r} is not a number: {headers[name]!r}"
+        raise MessageError(text) from None
 
 
 def _text(headers: Mapping[str, bytes], name: str) -> str | None:

@@ -7,7 +7,6 @@ import importlib
 import logging
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TextIO
@@ -113,28 +112,34 @@ def family_module(app: str, package: str, names: tuple[str, ...]) -> ModuleType:
     return found
 
 
-def check_topics(settings: Settings, topics: Mapping[str, str]) -> None:
+def check_topics(settings: Settings, with_input: bool = True) -> None:
     """Refuse to start without the topics, as far as their brokers can be asked.
 
     Parameters
     ----------
     settings : Settings
-        How to connect.
-    topics : mapping of str to str
-        Names of the topics and addresses of their brokers.
+        Names the topics and their brokers.
+    with_input : bool
+        Whether the process needs the input topic.
 
     Raises
     ------
     MissingTopicError
         If a broker says that there is no such topic.
     """
-    for name, address in topics.items():
+    topics = {settings.update_broker: [settings.update_topic.name]}
+    if with_input:
+        topics.setdefault(settings.input_topic.broker, []).append(settings.input_topic.name)
+    for address, names in topics.items():
         try:
             with open_broker(settings, address) as broker:
-                found = broker.topic(name)
+                absent = [name for name in names if broker.topic(name) is None]
         except BrokerError as error:
             log.warning("%s; started all the same, it is tried again", error)
             continue
-        if found is None:
-            message = f"there is no topic {name!r} on {address}: bin/gemsbok topics setup makes it"
+        if absent:
+            message = (
+                f"there is no topic {' nor '.join(absent)} on {address}: "
+                "bin/gemsbok topics setup makes them"
+            )
             raise MissingTopicError(message)

@@ -48,6 +48,7 @@ def spark_properties(spark: Spark, app_name: str, home: Path) -> dict[str, str]:
         "spark.executor.instances": str(spark.num_executors),
         "spark.sql.shuffle.partitions": str(spark.shuffle_partitions),
         "spark.jars": ",".join(_jars(home)),
+        "spark.sql.warehouse.dir": str(home / "spark-warehouse"),
         **_PROPERTIES,
         **_python(),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -20,8 +19,6 @@ from common.model_store import Generation, StoreError
 from common.pmml import AlsModel, PmmlError, read_als_pmml, write_als_pmml
 from common.updates import ModelMessage
 from serving_layer.als_view import AlsView
-
-log = logging.getLogger(__name__)
 
 
 class Serving:

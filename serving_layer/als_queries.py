@@ -174,14 +174,21 @@ def estimates(view: AlsView, user: str, items: Sequence[str]) -> list[float]:
     return _each_or_zero(view, items, dots, user_vector(view, user))
 
 
-def estimate_for(view: AlsView, person: Person | None, item: str) -> float:
-    """Return the inner product of somebody with an item; 0 for nobody."""
-    vector = item_vector(view, item)
+def estimate_after(view: AlsView, items: Sequence[tuple[str, float]], to: str) -> float:
+    """Return what :func:`estimates` would for somebody who has dealt with some items.
+
+    0 where they say nothing of anybody; otherwise as :func:`folded_in`.
+    """
+    vector = item_vector(view, to)
+    person = folded_in(view, items)
     return 0.0 if person is None else float(dots(vector[np.newaxis], person.vector)[0])
 
 
 def reasons(view: AlsView, user: str, item: str, wanted: Wanted) -> Scored:
-    """Return a user's known items, the most similar to an item first."""
+    """Return a user's known items, the most similar to an item first.
+
+    Unlike Oryx's code, and like its documentation, this knows no unknown user.
+    """
     vector = item_vector(view, item)
     user_vector(view, user)
     rows = known_rows(view, user).astype(np.int64)

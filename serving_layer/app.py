@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import gzip
-import importlib
 import logging
 import re
 import secrets
 import time
 import zlib
-from types import ModuleType
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, cast
 
 from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from common.config import ConfigError, families
+from common.process import family_module
 from serving_layer import routes
 from serving_layer.context import Context, InputLines, ModelSource
 from serving_layer.errors import ApiError, error_response, from_http
@@ -60,7 +59,8 @@ def create_app(settings: Settings, current: ModelSource, producer: Producer | No
     use_segments(app.url_map)
     lines = cast("InputLines", family_module(settings.app, "common", ("check", "key")))
     family = family_module(settings.app, "serving_layer", ("Serving", "blueprint"))
-    app.extensions["gemsbok"] = Context(settings, current, producer, lines)
+    writers = BoundedSemaphore(max(1, settings.serving.api.threads // 2))
+    app.extensions["gemsbok"] = Context(settings, current, producer, lines, writers)
     app.extensions["gemsbok-metrics"] = Metrics(current)
     app.before_request(_before)
     app.after_request(_after)
@@ -71,27 +71,6 @@ def create_app(settings: Settings, current: ModelSource, producer: Producer | No
     app.register_blueprint(family.blueprint(settings))
     app.wsgi_app = RawPath(app.wsgi_app, settings.serving.api.context_path)  # type: ignore[method-assign]
     return app
-
-
-def family_module(app: str, package: str, names: tuple[str, ...]) -> ModuleType:
-    """Import a family's module: ``<package>.apps.<app>``, or the user's own of that name.
-
-    Raises
-    ------
-    ConfigError
-        If it cannot be imported or lacks one of `names`.
-    """
-    name = f"{package}.apps.{app}" if app in families() else app
-    try:
-        found = importlib.import_module(name)
-    except ImportError as error:
-        message = f"app: module {name!r} cannot be imported: {error}"
-        raise ConfigError(message) from error
-    absent = [wanted for wanted in names if not hasattr(found, wanted)]
-    if absent:
-        message = f"app: module {name!r} lacks {', '.join(absent)}; see docs/architecture.md"
-        raise ConfigError(message)
-    return found
 
 
 def _before() -> None:

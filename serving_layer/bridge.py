@@ -101,13 +101,13 @@ class Bridge:
         self._app = app
         self._limits = limits
         self._on_refused = on_refused
-        self._pool = Workers(limits.threads)
+        self._workers = Workers(limits.threads)
         self._held = 0
         self.in_flight = 0
 
     def close(self) -> None:
         """Let the threads end, each after the request that it computes."""
-        self._pool.close()
+        self._workers.close()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -138,7 +138,7 @@ class Bridge:
             if length:
                 body = await self._read(receive, length)
             environ = _environ(scope, headers, body)
-            return await self._pool.run(self._call, environ)
+            return await self._workers.run(self._call, environ)
         finally:
             self._held -= len(body)
 

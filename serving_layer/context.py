@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from threading import Event
+from threading import BoundedSemaphore, Event
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from flask import current_app, g
@@ -67,6 +67,9 @@ class Context:
         Writes to the input topic; None on a read-only serving layer.
     lines : InputLines
         The family's rules for input lines.
+    writers : BoundedSemaphore
+        Requests that may wait for the broker at once: fewer than there are threads, so that
+        queries are answered while it is slow or gone.
     draining : Event
         Set when the process is about to stop, so that it is no longer ready.
     """
@@ -75,6 +78,7 @@ class Context:
     current: ModelSource
     producer: Producer | None
     lines: InputLines
+    writers: BoundedSemaphore
     draining: Event = field(default_factory=Event)
 
 

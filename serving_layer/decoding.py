@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -18,6 +18,8 @@ MAX_PARTS = 1000
 GZIP_TYPES = ("application/gzip", "application/x-gzip")
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
 
+#: Bytes that are taken and given at once while decompressing.
+PIECE = 1 << 18
 #: What zlib is told to expect.
 GZIP_WINDOW, ZLIB_WINDOW, RAW_WINDOW = 31, 15, -15
 
@@ -75,22 +77,37 @@ def _deflate_window(data: bytes) -> int:
 
 
 def _inflate(data: bytes, window: int, budget: Budget) -> Iterator[bytes]:
-    while data:
-        stream = zlib.decompressobj(window)
-        try:
-            # One byte more than allowed tells too much from just enough.
-            piece = stream.decompress(data, budget.left + 1)
-        except zlib.error as error:
-            raise _bad_gzip(str(error)) from None
-        budget.spend(len(piece))
-        if not stream.eof:
-            reason = "it ends early"
-            raise _bad_gzip(reason)
-        yield piece
-        data = stream.unused_data
-        if data and window != GZIP_WINDOW:
+    at = 0
+    while at < len(data):
+        at = yield from _inflate_one(data, at, window, budget)
+        if at < len(data) and window != GZIP_WINDOW:
             reason = "bytes follow its end"
             raise _bad_gzip(reason)
+
+
+def _inflate_one(data: bytes, at: int, window: int, budget: Budget) -> Generator[bytes, None, int]:
+    """Decompress the stream that starts at `at`; returns where it ends.
+
+    A piece at a time, each counted before the next: a bomb is refused while it is still small.
+    """
+    stream = zlib.decompressobj(window)
+    pending = b""
+    while not stream.eof:
+        if not pending:
+            pending = data[at : at + PIECE]
+            at += len(pending)
+        starved = not pending
+        try:
+            piece = stream.decompress(pending, PIECE)
+        except zlib.error as error:
+            raise _bad_gzip(str(error)) from None
+        if starved and not piece:
+            reason = "it ends early"
+            raise _bad_gzip(reason)
+        budget.spend(len(piece))
+        yield piece
+        pending = stream.unconsumed_tail
+    return at - len(stream.unused_data)
 
 
 def _bad_gzip(reason: str) -> ApiError:

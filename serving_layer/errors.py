@@ -16,7 +16,7 @@ RETRY_SECONDS = 5
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 500: "internal"}
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{status} {reason}</title></head>
-<body><h1>{status} {reason}</h1><p>{message}</p><p>Request {request_id}</p></body></html>
+<body><h1>{status} {reason}</h1><p>{message}</p><p>{path}: request {request_id}</p></body></html>
 """
 
 
@@ -65,12 +65,13 @@ class ApiError(HTTPException):
         where = "" if self.line is None else f"line {self.line}: "
         return f"{where}{self.message}\n"
 
-    def to_html(self, request_id: str) -> str:
+    def to_html(self, path: str, request_id: str) -> str:
         """Return a page for browsers."""
         return _PAGE.format(
             status=self.code,
             reason=HTTPStatus(self.code or 500).phrase,
             message=escape(self.to_text()),
+            path=escape(path),
             request_id=escape(request_id),
         )
 
@@ -95,7 +96,7 @@ def error_response(error: ApiError, request_id: str) -> Response:
     kinds = ("application/json", "text/plain", "text/csv", "text/html")
     kind = request.accept_mimetypes.best_match(kinds, kinds[0])
     if kind == "text/html":
-        response = Response(error.to_html(request_id), mimetype=kind)
+        response = Response(error.to_html(request.path, request_id), mimetype=kind)
     elif kind == "application/json":
         response = Response(error.to_json(request_id), mimetype=kind)
     else:

@@ -8,12 +8,15 @@ from typing import TypeVar
 import pyarrow as pa
 from flask import Response
 
-from common.broker.api import BrokerError
+from common.broker.api import BrokerError, Producer
 from serving_layer.bodies import line_number
 from serving_layer.context import context
 from serving_layer.errors import RETRY_SECONDS, ApiError
 from serving_layer.metrics import metrics
 from serving_layer.parameters import finish_parameters
+
+#: Seconds that a write waits for its turn before it is turned away.
+WRITER_SECONDS = 0.2
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -31,7 +34,8 @@ def send_events(lines: Sequence[str]) -> Response:
     ------
     ApiError
         403 ``read_only`` (before anything else is looked at), 400 with the first bad line's
-        number and nothing sent, 503 ``outcome_unknown`` or ``broker_unavailable``.
+        number and nothing sent, 503 ``outcome_unknown``, ``broker_unavailable`` or
+        ``overloaded``.
     """
     finish_parameters()
     found = context()
@@ -39,12 +43,24 @@ def send_events(lines: Sequence[str]) -> Response:
         raise ApiError(403, "read_only", "Serving Layer is read-only")
     refuse_bad_lines(found.lines.check(pa.array(lines, pa.string())))
     records = [(found.lines.key(line), line) for line in lines]
-    try:
-        found.producer.send_all(found.settings.input_topic.name, records)
-    except BrokerError as error:
-        raise _unavailable(error) from error
+    _send(found.producer, records)
     metrics().events.inc(len(records))
     return Response(status=204)
+
+
+def _send(producer: Producer, records: Sequence[tuple[str | None, str]]) -> None:
+    """Send and wait for the acknowledgement, while not too many others do."""
+    writers = context().writers
+    if not writers.acquire(timeout=WRITER_SECONDS):
+        headers = {"Retry-After": str(RETRY_SECONDS)}
+        message = "nothing was written: too many requests are waiting for the broker"
+        raise ApiError(503, "overloaded", message, headers=headers)
+    try:
+        producer.send_all(context().settings.input_topic.name, records)
+    except BrokerError as error:
+        raise _unavailable(error) from error
+    finally:
+        writers.release()
 
 
 def read_only() -> bool:

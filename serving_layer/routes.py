@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from flask import Blueprint, Response, make_response, render_template, request, send_file
+from flask import Blueprint, Response, make_response, render_template, request
 from lxml import etree
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
@@ -19,7 +19,7 @@ from serving_layer.paths import not_found
 from serving_layer.replies import json_reply
 
 STATIC = Path(__file__).parent / "console" / "static"
-STATIC_FILES = ("console.css", "console.js")
+STATIC_FILES = {"console.css": "text/css", "console.js": "text/javascript"}
 CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
@@ -118,14 +118,14 @@ def console_file(name: str) -> Response:
     """Reply with the console's script or style sheet."""
     if name not in STATIC_FILES:
         raise not_found()
-    return _for_browsers(make_response(send_file(STATIC / name)))
+    return _for_browsers(Response((STATIC / name).read_bytes(), mimetype=STATIC_FILES[name]))
 
 
 def freshness() -> Response:
     """Reply with the picture that ``bin/gemsbok demo`` has drawn."""
     if not _picture().is_file():
         raise not_found()
-    return make_response(send_file(_picture(), max_age=0))
+    return Response(_picture().read_bytes(), mimetype="image/png")
 
 
 def _picture() -> Path:

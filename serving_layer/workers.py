@@ -11,7 +11,10 @@ import contextlib
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar, cast
+
+A = TypeVar("A")
+R = TypeVar("R")
 
 _Task = tuple["asyncio.Future[Any]", Callable[[Any], Any], Any]
 
@@ -28,11 +31,11 @@ class Workers:
         for number in range(count):
             threading.Thread(target=self._work, name=f"request-{number}", daemon=True).start()
 
-    async def run(self, function: Callable[[Any], Any], argument: Any) -> Any:
+    async def run(self, function: Callable[[A], R], argument: A) -> R:
         """Return ``function(argument)``, computed on one of the threads."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._tasks.put((future, function, argument))
-        return await future
+        return cast("R", await future)
 
     def close(self) -> None:
         """End each thread once it has done what it is doing and what waits before this."""

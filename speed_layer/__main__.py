@@ -56,13 +56,7 @@ def run(settings: Settings) -> int:
     """
     lines = process.family_module(settings.app, "common", ("check",))
     family = process.family_module(settings.app, "speed_layer", ("Speed",))
-    process.check_topics(
-        settings,
-        {
-            settings.input_topic.name: settings.input_topic.broker,
-            settings.update_topic.name: settings.update_broker,
-        },
-    )
+    process.check_topics(settings)
     from speed_layer.layer import Family, InputLostError, SpeedLayer
 
     layer = SpeedLayer(

@@ -253,6 +253,10 @@ class SpeedLayer:
 
     def _publish(self, view: View, events: pa.Table, producer: Producer) -> None:
         self._take_foreign(view)
+        if view.model.fraction_loaded < self._settings.speed.min_model_load_fraction:
+            # Only with a model that is not ours, whose vectors come one by one (Oryx's rule).
+            self.totals.counts["events_before_the_model"] += events.num_rows
+            return
         good = self._good(events)
         topic, sent = self._settings.update_topic.name, 0
         for message in view.fold(events, good):

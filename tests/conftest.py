@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from cli.local_kafka import LocalKafka
+from common import paths
+from common.config import Spark
+from common.spark_conf import spark_properties
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 # Deadlines would measure the load of the machine that runs the tests.
 settings.register_profile("gemsbok", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -25,3 +34,22 @@ def local_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka
 def kafka_broker(local_kafka: LocalKafka) -> str:
     """``host:port`` of the broker for the whole run; use topic names of your own."""
     return local_kafka.address
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """One Spark session for the whole run, with the properties that the layers use."""
+    from pyspark.sql import SparkSession
+
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    table = Spark(
+        master="local[2]",
+        shuffle_partitions=2,
+        config={"spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse"))},
+    )
+    builder = SparkSession.builder
+    for key, value in spark_properties(table, "gemsbok-tests", paths.home()).items():
+        builder = builder.config(key, value)
+    session = builder.getOrCreate()
+    yield session
+    session.stop()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -22,8 +22,6 @@ from common.broker.confluent_reader import ConfluentReader
 from common.broker.failures import unknown_topic, unreachable
 from common.broker.patience import patiently, wait_for
 from common.config import BrokerClient
-
-T = TypeVar("T")
 
 _DISCONNECTED = {
     KafkaError._TRANSPORT,
@@ -82,9 +80,9 @@ class ConfluentBroker:
 
     def topic(self, name: str) -> TopicInfo | None:
         """Describe a topic; None where there is none of this name."""
-        asked = self._admin.describe_topics(TopicCollection([name]), request_timeout=self._limit)
+        asked = TopicCollection([name])
         try:
-            found = self._result(asked[name])
+            found = self._ask(lambda admin, limit: admin.describe_topics(asked, **limit)[name])
         except _UnknownTopic:
             return None
         topic_id = UUID(int=_unsigned(found.topic_id))
@@ -95,9 +93,8 @@ class ConfluentBroker:
     ) -> bool:
         """Create a topic and wait until it can be used; False if it exists."""
         new = NewTopic(name, num_partitions=partitions, config=dict(config or {}))
-        asked = self._admin.create_topics([new], request_timeout=self._limit)
         try:
-            self._result(asked[name])
+            self._ask(lambda admin, limit: admin.create_topics([new], **limit)[name])
         except _TopicExists:
             return False
         wait_for(
@@ -109,9 +106,8 @@ class ConfluentBroker:
 
     def delete_topic(self, name: str) -> bool:
         """Delete a topic, waiting until it is gone; False if there is none."""
-        asked = self._admin.delete_topics([name], request_timeout=self._limit)
         try:
-            self._result(asked[name])
+            self._ask(lambda admin, limit: admin.delete_topics([name], **limit)[name])
         except _UnknownTopic:
             return False
         wait_for(
@@ -137,8 +133,7 @@ class ConfluentBroker:
 
     def cluster_id(self) -> str:
         """Return the cluster's identity."""
-        asked = self._admin.describe_cluster(request_timeout=self._limit)
-        return str(self._result(asked).cluster_id)
+        return str(self._ask(lambda admin, limit: admin.describe_cluster(**limit)).cluster_id)
 
     def close(self) -> None:
         """Do nothing: the client disconnects when it is no longer referenced."""
@@ -165,10 +160,8 @@ class ConfluentBroker:
         info = self.topic(topic)
         if info is None:
             raise unknown_topic(topic)
-        asked = self._admin.list_offsets(
-            {TopicPartition(topic, p): spec for p in range(info.partitions)},
-            request_timeout=self._limit,
-        )
+        partitions = {TopicPartition(topic, p): spec for p in range(info.partitions)}
+        asked = self._admin.list_offsets(partitions, request_timeout=self._limit)
         return {at.partition: self._result(future).offset for at, future in asked.items()}
 
     def _has_leaders(self, topic: str) -> bool:
@@ -176,7 +169,12 @@ class ConfluentBroker:
         partitions: Iterable[Any] = found.partitions.values()
         return bool(found.partitions) and all(each.leader >= 0 for each in partitions)
 
-    def _result(self, future: Future[T]) -> T:
+    def _ask(self, question: Callable[[AdminClient, dict[str, float]], Future[Any]]) -> Any:
+        """Put a question to the cluster, again while the answer is one that passes."""
+        limit = {"request_timeout": self._limit}
+        return patiently(lambda: self._result(question(self._admin, limit)), self._limit)
+
+    def _result(self, future: Future[Any]) -> Any:
         try:
             return future.result()
         except KafkaException as error:
@@ -185,6 +183,8 @@ class ConfluentBroker:
     def _translated(self, error: KafkaError) -> BrokerError:
         code = error.code()
         if code in _DISCONNECTED:
+            # Lets the client tell what it noted meanwhile: a refused connection or password.
+            self._admin.poll(0)
             reason = self._last_error or error.str()
             return unreachable(self._address, self._limit, reason)
         if code in _UNKNOWN_TOPIC:

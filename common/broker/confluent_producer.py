@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +21,8 @@ from common.broker.limits import (
 
 CLOSE_SECONDS = 5.0
 _POLL_SECONDS = 0.1
+
+_log = logging.getLogger(__name__)
 
 # Refusals: the record is certainly not in the topic.  After any other error it may be.
 _REFUSED = {
@@ -116,7 +119,9 @@ class ConfluentProducer:
 
     def close(self) -> None:
         """Flush what is queued, for a few seconds at most, and disconnect."""
-        self._producer.flush(CLOSE_SECONDS)
+        left = self._producer.flush(CLOSE_SECONDS)
+        if left:
+            _log.warning("a producer was closed with %d records unacknowledged", left)
         self._stop.set()
         self._thread.join()
 

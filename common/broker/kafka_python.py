@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
@@ -51,9 +51,9 @@ class KafkaPythonBroker:
         self._address = address
         self._settings = settings
         self._config = client_config(address, settings)
-        # Its event loop is driven by the thread that asks.
+        # One question at a time: readers' watches ask from threads of their own.
         self._lock = threading.Lock()
-        with self._asking():
+        with self._translated():
             self._admin = KafkaAdminClient(
                 **self._config, request_timeout_ms=int(self._limit * 1000)
             )
@@ -83,8 +83,7 @@ class KafkaPythonBroker:
         """Create a topic and wait until it can be used; False if it exists."""
         wanted = {"num_partitions": partitions, "configs": dict(config or {})}
         try:
-            with self._asking() as admin:
-                admin.create_topics({name: wanted})
+            self._ask(lambda admin: admin.create_topics({name: wanted}))
         except _TopicExists:
             return False
         wait_for(
@@ -97,8 +96,7 @@ class KafkaPythonBroker:
     def delete_topic(self, name: str) -> bool:
         """Delete a topic, waiting until it is gone; False if there is none."""
         try:
-            with self._asking() as admin:
-                admin.delete_topics([name])
+            self._ask(lambda admin: admin.delete_topics([name]))
         except _UnknownTopic:
             return False
         wait_for(
@@ -124,8 +122,7 @@ class KafkaPythonBroker:
 
     def cluster_id(self) -> str:
         """Return the cluster's identity."""
-        with self._asking() as admin:
-            return str(admin.describe_cluster()["cluster_id"])
+        return str(self._ask(lambda admin: admin.describe_cluster())["cluster_id"])
 
     def close(self) -> None:
         """Disconnect."""
@@ -147,26 +144,25 @@ class KafkaPythonBroker:
     def _limit(self) -> float:
         return self._settings.connect_timeout_seconds
 
-    @contextmanager
-    def _asking(self) -> Iterator[Any]:
-        with self._lock, self._translated():
-            yield getattr(self, "_admin", None)
+    def _ask(self, question: Callable[[Any], Any]) -> Any:
+        """Put a question to the cluster, for as long as it may take to reach it."""
+
+        def once() -> Any:
+            with self._lock, self._translated():
+                return question(self._admin)
+
+        return patiently(once, self._limit)
 
     def _describe(self, topic: str) -> dict[str, Any]:
-        with self._asking() as admin:
-            found: dict[str, Any] = admin.describe_topics([topic])[0]
-            return found
+        found: dict[str, Any] = self._ask(lambda admin: admin.describe_topics([topic])[0])
+        return found
 
     def _offsets(self, topic: str, spec: Any) -> dict[int, int]:
-        return patiently(lambda: self._ask_offsets(topic, spec), self._limit)
-
-    def _ask_offsets(self, topic: str, spec: Any) -> dict[int, int]:
         info = self.topic(topic)
         if info is None:
             raise unknown_topic(topic)
         asked = {TopicPartition(topic, p): spec for p in range(info.partitions)}
-        with self._asking() as admin:
-            found = admin.list_partition_offsets(asked)
+        found = self._ask(lambda admin: admin.list_partition_offsets(asked))
         return {at.partition: known.offset for at, known in sorted(found.items())}
 
     def _has_leaders(self, topic: str) -> bool:

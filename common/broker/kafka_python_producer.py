@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -22,6 +23,8 @@ from common.config import BrokerClient
 
 BATCH_BYTES = 256 * 1024
 CLOSE_SECONDS = 5.0
+
+_log = logging.getLogger(__name__)
 
 
 class KafkaPythonProducer:
@@ -86,10 +89,7 @@ class KafkaPythonProducer:
 
     def close(self) -> None:
         """Flush what is queued, for a few seconds at most, and disconnect."""
-        try:
-            self._producer.close(CLOSE_SECONDS)
-        except errors.KafkaTimeoutError:
-            self._producer.close(0)
+        _close(self._producer, CLOSE_SECONDS)
 
     def _produce(
         self, topic: str, key: str | None, value: str | bytes, sent: _Sent, headers: Any = None
@@ -120,7 +120,7 @@ class KafkaPythonProducer:
         with self._replacing:
             if self._producer is broken:
                 self._producer = KafkaProducer(**self._config)
-                broken.close(0)
+                _close(broken, 0)
 
     def _check(self, topic: str) -> None:
         """Refuse an unknown topic at once; the client would wait for it to appear."""
@@ -192,6 +192,20 @@ class _Sent:
         self._waiting.popleft()
         self._bytes -= oldest.size
         return True
+
+
+def _close(producer: KafkaProducer, seconds: float) -> None:
+    """Close a client for good, with records that it cannot deliver too.
+
+    Its own `close` gives up when they are not delivered in time, and leaves its thread running.
+    """
+    try:
+        producer.flush(seconds)
+    except errors.KafkaTimeoutError:
+        _log.warning("a producer was closed before all of its records were acknowledged")
+        producer._sender.force_close()
+        producer._sender.join(CLOSE_SECONDS)
+    producer.close(CLOSE_SECONDS)
 
 
 def _producer_config(config: Mapping[str, Any], settings: BrokerClient) -> dict[str, Any]:

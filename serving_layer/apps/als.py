@@ -161,7 +161,7 @@ def _similarity_routes(routes: Blueprint, provider: RescorerProvider) -> None:
 
     @routes.get("/because/<user>/<item>")
     def because(user: str, item: str) -> Response:
-        """List a user's known items, the most similar to `item` first."""
+        """List a user's known items, the most similar to `item` first; 404 for an unknown user."""
         with _view() as view:
             return respond_rows(queries.reasons(view, user, item, _plain_page()))
 
@@ -183,8 +183,7 @@ def _estimate_routes(routes: Blueprint) -> None:
     def estimate_for_anonymous(to: str, items: list[tuple[str, float]]) -> Response:
         """Estimate the strength for an item of somebody who has dealt with these items."""
         with _view() as view:
-            person = queries.folded_in(view, items)
-            return respond_value(queries.estimate_for(view, person, to))
+            return respond_value(queries.estimate_after(view, items, to))
 
     @routes.get("/mostSurprising/<user>")
     def most_surprising(user: str) -> Response:

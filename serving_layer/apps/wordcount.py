@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
-from common.apps.wordcount import read_counts
+from common.apps.wordcount import read_counts, read_update
 from common.config import Settings
-from common.messages import MessageError
 from common.updates import ModelMessage
 from serving_layer.http import (
     ApiError,
@@ -35,13 +34,8 @@ class Serving:
         self.counts = read_counts(model.text)
 
     def apply(self, update: str) -> None:
-        """Take over one word's count from ``word,count``; raises MessageError if it is not that."""
-        word, _, count = update.rpartition(",")
-        try:
-            self.counts[word] = int(count)
-        except ValueError:
-            message = f"not word,count: {update[:200]!r}"
-            raise MessageError(message) from None
+        """Take over one word's count; raises MessageError if the payload cannot be read."""
+        word, self.counts[word], _ = read_update(update)
 
     def to_pmml(self) -> bytes:
         """Raise 404: PMML has no model of this kind."""

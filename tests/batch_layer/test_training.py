@@ -70,20 +70,19 @@ TEN = [float(i) for i in range(10)]
 
 
 def test_highest_score_wins_and_is_trained_again_on_all_data(tmp_path: Path) -> None:
-    family = Nearest(candidates=4, test_fraction=0.2)
+    family = Nearest(candidates=4, test_fraction=0.2, hyperparam_search="grid")
     family.guess = [8.0, 0.0, 8.5, 3.0]
     built = family.run_on(tmp_path, TEN, past=[100.0])
     assert built is not None
     assert built.model_file == "model.pmml"
-    assert built.metrics == {"score": 0.0, "error": 0.0} or built.hyperparameters["guess"] != 8.5
+    assert built.hyperparameters == {"guess": 8.5}
+    assert built.metrics == {"score": 0.0, "error": 0.0}
     scores = [row["metrics"]["score"] for row in built.candidates]
-    assert len(scores) == 4
-    assert built.metrics["score"] == max(scores)
+    assert sorted(scores) == [-8.5, -5.5, -0.5, 0.0]
     assert [len(train) for _, train in family.built] == [9, 9, 9, 9, 11]
     refit = family.built[-1][0]
     assert refit.hyperparameters == built.hyperparameters
-    guess = built.hyperparameters["guess"]
-    assert (tmp_path / "model.pmml").read_text() == f"{guess} of 11"
+    assert (tmp_path / "model.pmml").read_text() == "8.5 of 11"
     assert [path.name for path in tmp_path.iterdir()] == ["model.pmml"]
     assert family.released == 1
 
@@ -173,6 +172,21 @@ def test_nothing_to_learn_publishes_nothing(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_train_data_that_cancel_out_are_not_the_end(tmp_path: Path) -> None:
+    class Demanding(Nearest):
+        def build_model(
+            self, context: BatchContext, train: Numbers, candidate: Candidate
+        ) -> float | None:
+            built = super().build_model(context, train, candidate)
+            return built if sum(train) else None
+
+    family = Demanding(candidates=3, test_fraction=0.5)
+    built = family.run_on(tmp_path, [2.0, -2.0, 1.0, 1.0])
+    assert built is not None
+    assert built.metrics == {"score": None}
+    assert (tmp_path / "model.pmml").read_text() == "1.0 of 4"
+
+
 def test_candidates_are_built_in_parallel(tmp_path: Path) -> None:
     family = Nearest(candidates=3, parallelism=3, test_fraction=0.2, refit=False)
     family.barrier = threading.Barrier(3)
@@ -193,6 +207,7 @@ def test_an_error_of_a_candidate_is_the_run_s(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.integration
 def test_random_split_is_binomial_and_the_same_for_the_same_rows(spark: SparkSession) -> None:
     rows = spark.range(20_000).selectExpr("int(id % 4) partition", "id offset")
     train, test = split_rows(rows, 0.1, seed=5)

@@ -1,10 +1,12 @@
+from typing import get_args
+
 import numpy as np
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.als_payload import FactorUpdates, decode_update, encode_update, encode_updates
+from common.als_payload import FactorUpdates, Kind, decode_update, encode_update, encode_updates
 from common.messages import MessageError
 
 IDS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=4)
@@ -26,8 +28,10 @@ def test_oryx_payloads_are_read() -> None:
     assert decode_update('["X","u",[1],["a","b"]]').related == ("a", "b")
 
 
-@given(st.sampled_from("XY"), st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
-def test_ids_round_trip(kind: str, id: str) -> None:
+@given(
+    st.sampled_from(get_args(Kind)), st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+)
+def test_ids_round_trip(kind: Kind, id: str) -> None:
     found = decode_update(encode_update(kind, id, np.ones(2)))
     assert (found.kind, found.id) == (kind, id)
 

@@ -1,4 +1,3 @@
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,11 +7,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from common.factors import (
     FactorMatrix,
     Solver,
-    SolverCache,
     apparent_rank,
     gramian,
     read_factors,
@@ -23,9 +22,9 @@ from common.model_store import StoreError
 MATRIX = np.array([[1.3, -2, 3], [2, 0, 5], [0, -1.5, 5.5]])
 
 
-def exact_gramian(matrix: FactorMatrix) -> np.ndarray:
+def exact_gramian(matrix: FactorMatrix) -> NDArray[np.float64]:
     vectors = matrix.vectors.astype(np.float64)
-    return vectors.T @ vectors
+    return np.asarray(vectors.T @ vectors)
 
 
 def test_rows_follow_ids() -> None:
@@ -94,8 +93,8 @@ def test_ids_must_differ() -> None:
 
 def test_oryx_gramian() -> None:
     matrix = FactorMatrix(3)
-    matrix.set_many(["a", "b"], [[1, 2, 4], [1.5, -1, 0]])
-    expected = [[3.25, 0.5, 4], [0.5, 5, 8], [4, 8, 16]]
+    matrix.set_many(["a", "b"], np.array([[1, 2, 4], [1.5, -1, 0]]))
+    expected: list[list[float]] = [[3.25, 0.5, 4], [0.5, 5, 8], [4, 8, 16]]
     np.testing.assert_allclose(matrix.gramian(), expected)
     with ThreadPoolExecutor() as pool:
         np.testing.assert_allclose(pool.submit(matrix.gramian).result(), expected)
@@ -168,47 +167,6 @@ def test_oryx_solution() -> None:
 def test_singular_matrices_have_no_solver(matrix: np.ndarray, rank: int) -> None:
     assert Solver.of(matrix.astype(np.float64)) is None
     assert apparent_rank(matrix.astype(np.float64)) == rank
-
-
-def test_solver_cache() -> None:
-    matrix = FactorMatrix(2)
-    cache = SolverCache(matrix)
-    assert cache.get() is None
-    matrix.set("a", [1, 1])
-    assert cache.get() is None
-    matrix.set("b", [1, 0])
-    solver = cache.get()
-    assert solver is not None
-    assert cache.get() is solver
-    matrix.set("c", [1, 2])
-    assert cache.get() is not solver
-
-
-def test_solver_cache_computes_once_and_serves_the_old_one_meanwhile(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    matrix = FactorMatrix(2, ["a", "b"], np.eye(2, dtype=np.float32))
-    cache = SolverCache(matrix)
-    old = cache.get()
-    entered, leave = threading.Event(), threading.Event()
-    gramians: list[np.ndarray] = []
-    original = matrix.gramian
-
-    def slow() -> np.ndarray:
-        entered.set()
-        assert leave.wait(10)
-        gramians.append(original())
-        return gramians[-1]
-
-    monkeypatch.setattr(matrix, "gramian", slow)
-    matrix.set("c", [3, 4])
-    with ThreadPoolExecutor(1) as pool:
-        computing = pool.submit(cache.get)
-        assert entered.wait(10)
-        assert cache.get() is old
-        leave.set()
-        assert computing.result(10) is cache.get()
-    assert len(gramians) == 1
 
 
 def test_files_round_trip(tmp_path: Path) -> None:

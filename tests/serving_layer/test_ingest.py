@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
+import threading
+import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
+import httpx
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.broker import BrokerError
+from serving_layer.decoding import Budget, gunzip
+from serving_layer.errors import ApiError
 
 CSV = {"Content-Type": "text/csv"}
 JSON = {"Content-Type": "application/json"}
@@ -107,6 +116,28 @@ def test_one_json_array_of_scalars_is_one_event(served: Any) -> None:
 def test_files_of_a_form_send_their_lines(served: Any, parts: list[tuple[bytes, str, str]]) -> None:
     assert upload(served.client, *parts).status_code == 204
     assert served.sent() == RECORDS
+
+
+@given(st.lists(st.binary(max_size=2000), max_size=5), st.integers(1, 300))
+def test_gzip_of_any_size_and_members_unfolds_to_the_same_bytes(
+    members: list[bytes], repeat: int
+) -> None:
+    plain = [member * repeat for member in members]
+    packed = b"".join(gzip.compress(member) for member in plain)
+    budget = Budget(sum(map(len, plain)))
+    assert gunzip(packed, budget) == b"".join(plain)
+    assert budget.left == 0
+
+
+def test_a_bomb_takes_no_more_memory_than_its_limit() -> None:
+    bomb = gzip.compress(bytes(1 << 28), 1)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ApiError, match="max_body_bytes"):
+            gunzip(bomb, Budget(1 << 24))
+        assert tracemalloc.get_traced_memory()[1] < (1 << 24) * 1.25
+    finally:
+        tracemalloc.stop()
 
 
 def test_an_unusual_line_break_belongs_to_its_line(served: Any) -> None:
@@ -259,6 +290,30 @@ def test_what_is_not_acknowledged_is_503(served: Any, failure: BrokerError, erro
     assert (reply.status_code, code(reply)) == (503, error)
     assert reply.headers["Retry-After"] == "5"
     assert served.client.post("/ingest", data=BODY, headers=CSV).status_code == 204
+
+
+def test_a_broker_that_hangs_leaves_threads_for_queries(
+    serve: Callable[..., Any], run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = serve(serving__api__threads=4)
+    answers = threading.Event()
+    producer = served.app.extensions["gemsbok"].producer
+    monkeypatch.setattr(producer, "send_all", lambda *_: answers.wait(20))
+    server = run(served.app)
+    url = f"http://{server.host}:{server.port}"
+    with httpx.Client(timeout=30) as client, ThreadPoolExecutor(6) as pool:
+        post = functools.partial(client.post, f"{url}/ingest", content=BODY, headers=CSV)
+        posts = [pool.submit(post) for _ in range(6)]
+        assert next(as_completed(posts)).result().status_code == 503
+        assert client.get(f"{url}/name", timeout=5).text == "one"
+        answers.set()
+        turned_away = [reply for p in posts if (reply := p.result()).status_code != 204]
+    assert len(turned_away) == 4
+    assert {code_of(reply) for reply in turned_away} == {(503, "overloaded")}
+
+
+def code_of(reply: httpx.Response) -> tuple[int, str]:
+    return reply.status_code, reply.json()["error"]["code"]
 
 
 def test_acknowledged_lines_are_counted(served: Any) -> None:

@@ -51,9 +51,10 @@ def random_vectors(n: int, k: int, seed: int = 1) -> Array:
 @pytest.mark.parametrize("cosine", [False, True])
 @pytest.mark.parametrize("n_rows", [1, 9, 4095, 4096, 70_001])
 @pytest.mark.parametrize("n", [1, 10, 700])
-def test_it_equals_brute_force(n_rows: int, n: int, cosine: bool) -> None:
-    vectors = random_vectors(n_rows, 7)
-    queries = [Query(vector, n, cosine=cosine) for vector in random_vectors(3, 7, seed=2)]
+@pytest.mark.parametrize("k", [7, 110])
+def test_it_equals_brute_force(k: int, n_rows: int, n: int, cosine: bool) -> None:
+    vectors = random_vectors(n_rows, k)
+    queries = [Query(vector, n, cosine=cosine) for vector in random_vectors(3, k, seed=2)]
     found = index_of(vectors).top_n(queries)
     assert len(found) == 3
     for top, query in zip(found, queries, strict=True):
@@ -214,7 +215,7 @@ def test_a_row_that_changes_during_a_scan_neither_hides_nor_adds() -> None:
         plain(scan)  # type: ignore[arg-type]
         index.factors.set("i5", [-1e6, 0, 0])
 
-    index._run = run_while_written  # type: ignore[method-assign,assignment]
+    index._run = run_while_written  # type: ignore[method-assign]
     vectors[5] = [-1e6, 0, 0]
     assert_same(index.top_n([query])[0], brute_force(vectors, query))
 

@@ -293,9 +293,12 @@ def test_bodies_in_memory_are_bounded(served: Any, run: Callable[..., Any]) -> N
     assert len(reply.text) == len('""\n') + 40_000
 
 
-def test_accepted_requests_finish_when_the_server_stops(server: Any) -> None:
-    with ThreadPoolExecutor(8) as pool:
-        replies = [pool.submit(httpx.get, url(server, "/slow/0.5")) for _ in range(8)]
+def test_accepted_requests_finish_when_the_server_stops(
+    served: Any, run: Callable[..., Any]
+) -> None:
+    server = run(served.app, threads=8)
+    with httpx.Client(timeout=10) as client, ThreadPoolExecutor(8) as pool:
+        replies = [pool.submit(client.get, url(server, "/slow/1.5")) for _ in range(8)]
         deadline = time.monotonic() + 5
         while server.server.in_flight < 8 and time.monotonic() < deadline:
             time.sleep(0.01)

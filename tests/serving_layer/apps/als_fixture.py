@@ -72,7 +72,9 @@ def settings(**flags: Any) -> Settings:
     return load(flags={"app": "als", **dotted}, environment={})
 
 
-def commit(folder: Path, text: str | None = None, known: Sequence[Sequence[int]] = KNOWN) -> Generation:
+def commit(
+    folder: Path, text: str | None = None, known: Sequence[Sequence[int]] = KNOWN
+) -> Generation:
     store = ModelStore(str(folder / "store"))
     into = store.new(1000)
     (into / "model.pmml").write_text(text or pmml())
@@ -132,7 +134,9 @@ class Served:
         reply = self.client.get(path)
         assert reply.status_code == 200, reply.text
         assert reply.mimetype == "text/csv"
-        rows = [(id, float(value)) for id, value in (line.split(",") for line in reply.text.split())]
+        rows = [
+            (id, float(value)) for id, value in (line.split(",") for line in reply.text.split())
+        ]
         name = "count" if path.startswith("/most") and "Surprising" not in path else "value"
         assert [(row["id"], row[name]) for row in self.json(path)] == rows
         return rows

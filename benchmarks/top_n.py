@@ -1,0 +1,114 @@
+"""Top-10 by inner product over a million items: our index against matmul and argpartition.
+
+    .venv/bin/python benchmarks/top_n.py            # 1M x 50 and 1M x 250; batches of 1, 8, 32
+    .venv/bin/python benchmarks/top_n.py --items 200000 --factors 50 --rounds 5
+
+Both run in this process, in turn, so that a busy machine slows both; the ratio is what counts.
+The plain way has BLAS on all cores, as NumPy comes; ours has one BLAS thread in each of its own.
+Data: standard normal vectors scaled by log-normal lengths (sigma 0.4), seed 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from common.factors import FactorMatrix
+from serving_layer.top_n import ExactIndex, LiveFactors, Query
+
+Array = NDArray[np.float32]
+
+TOP = 10
+SECONDS = 1.0
+
+
+def main() -> None:
+    """Measure and print one line for each number of factors and size of batch."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--factors", type=int, nargs="+", default=[50, 250])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args()
+    cores = len(os.sched_getaffinity(0))
+    print(f"{given.items:,} items, top {TOP}, {cores} cores, {given.rounds} rounds, queries/s")
+    print("factors  batch  plain [min-max]         ours [min-max]          ratio  resident MB")
+    for factors in given.factors:
+        vectors = _items(given.items, factors)
+        index = _index(vectors)
+        for batch in given.batches:
+            queries = np.random.default_rng(2).standard_normal((batch, factors), np.float32)
+            _measure(vectors, index, queries, given.rounds)
+        del vectors, index
+
+
+def _measure(vectors: Array, index: ExactIndex, queries: Array, rounds: int) -> None:
+    asked = [Query(query, TOP) for query in queries]
+    _check(_plain(vectors, queries), [top.rows for top in index.top_n(asked)])
+    plain, ours = [], []
+    for _ in range(rounds):
+        with threadpool_limits(limits=os.cpu_count(), user_api="blas"):
+            plain.append(_rate(lambda: _plain(vectors, queries), len(queries)))
+        ours.append(_rate(lambda: index.top_n(asked), len(queries)))
+    ratio = statistics.median(ours) / statistics.median(plain)
+    print(
+        f"{vectors.shape[1]:7d}  {len(queries):5d}  {_range(plain):<22}  {_range(ours):<22}  "
+        f"{ratio:5.2f}  {_resident_mb():11.0f}",
+        flush=True,
+    )
+
+
+def _items(n_rows: int, n_factors: int) -> Array:
+    random = np.random.default_rng(1)
+    vectors = random.standard_normal((n_rows, n_factors), np.float32)
+    vectors *= random.lognormal(0, 0.4, (n_rows, 1)).astype(np.float32)
+    return vectors
+
+
+def _index(vectors: Array) -> ExactIndex:
+    ids = [str(row) for row in range(len(vectors))]
+    return ExactIndex(LiveFactors(FactorMatrix(vectors.shape[1], ids, vectors)))
+
+
+def _plain(vectors: Array, queries: Array) -> list[NDArray[np.int64]]:
+    found = []
+    for scores in queries @ vectors.T:
+        best = np.argpartition(scores, -TOP)[-TOP:]
+        found.append(best[np.argsort(-scores[best])])
+    return found
+
+
+def _check(plain: list[NDArray[np.int64]], ours: list[NDArray[np.int64]]) -> None:
+    for one, other in zip(plain, ours, strict=True):
+        if one.tolist() != other.tolist():
+            message = f"the answers differ: {one.tolist()} and {other.tolist()}"
+            raise SystemExit(message)
+
+
+def _rate(run: Callable[[], object], n_queries: int) -> float:
+    """Return queries per second over at least a second."""
+    started, count = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - started) < SECONDS or not count:
+        run()
+        count += 1
+    return n_queries * count / elapsed
+
+
+def _range(rates: list[float]) -> str:
+    return f"{statistics.median(rates):.1f} [{min(rates):.1f}-{max(rates):.1f}]"
+
+
+def _resident_mb() -> float:
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""Verb ``topics``: make the topics, follow them, write lines into the input topic."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.errors import EXIT_UNAVAILABLE, UserError
+from cli.lines import read_chunks
+from cli.options import Conf, Sets, settings_of
+from cli.output import print_json
+
+if TYPE_CHECKING:
+    from common.broker import Reader, Record
+    from common.config import Settings
+
+app = typer.Typer(help="Make topics, follow them, send lines.", no_args_is_help=True)
+
+#: Kafka's own limit of one record where a topic has none of its own.
+DEFAULT_MAX_BYTES = 1_048_588
+#: Key, headers and the protocol's framing of one record.
+OVERHEAD_BYTES = 65_536
+POLL_SECONDS = 0.2
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+File = Annotated[str, typer.Argument(metavar="FILE|-", help="Lines; - for standard input.")]
+Input = Annotated[bool, typer.Option("--input", help="Follow the input topic.")]
+Update = Annotated[bool, typer.Option("--update", help="Follow the update topic.")]
+DeadLetter = Annotated[bool, typer.Option("--dead-letter", help="Follow the dead-letter topic.")]
+All = Annotated[bool, typer.Option("--all", help="Follow all three, as without any of these.")]
+FromBeginning = Annotated[bool, typer.Option("--from-beginning", help="From the oldest record on.")]
+Limit = Annotated[int, typer.Option(min=0, help="End after so many records; 0 follows on.")]
+
+
+@dataclass(frozen=True)
+class WantedTopic:
+    """A topic as the configuration wants it."""
+
+    role: str
+    name: str
+    broker: str
+    partitions: int
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FoundTopic:
+    """What became of a wanted topic.
+
+    Attributes
+    ----------
+    role, name, broker
+        ``input``, ``update`` or ``dead-letter``; the topic's name and its broker's address.
+    partitions : int
+        How many it has.
+    created : bool
+        Whether it was made now.
+    difference : str
+        How it differs from the configuration; empty where it does not.
+    """
+
+    role: str
+    name: str
+    broker: str
+    partitions: int
+    created: bool
+    difference: str = ""
+
+    def __str__(self) -> str:
+        parts = "1 partition" if self.partitions == 1 else f"{self.partitions} partitions"
+        did = "created" if self.created else "exists"
+        told = f"{self.role} topic {self.name} at {self.broker}: {did}, {parts}"
+        return f"{told}; {self.difference}" if self.difference else told
+
+
+@app.command()
+def setup(conf: Conf = None, sets: Sets = None, as_json: Json = False) -> None:
+    """Create the input, update and dead-letter topics that are not there."""
+    found = create_topics(settings_of(conf, sets))
+    if as_json:
+        print_json([asdict(topic) for topic in found])
+        return
+    for topic in found:
+        print(topic)
+
+
+@app.command()
+def tail(
+    conf: Conf = None,
+    sets: Sets = None,
+    input_: Input = False,
+    update: Update = False,
+    dead_letter: DeadLetter = False,
+    all_: All = False,
+    from_beginning: FromBeginning = False,
+    limit: Limit = 0,
+    as_json: Json = False,
+) -> None:
+    """Follow topics: one line for each record, until Ctrl-C."""
+    from cli.records import show_record
+
+    settings = settings_of(conf, sets)
+    chosen = {"input": input_, "update": update, "dead-letter": dead_letter}
+    every = all_ or not any(chosen.values())
+    topics = [topic for topic in wanted_topics(settings) if every or chosen[topic.role]]
+    with _broker_errors(), ExitStack() as opened:
+        readers = _open_readers(settings, topics, from_beginning, opened)
+        for shown, (topic, record) in enumerate(_follow(readers), 1):
+            show_record(topic, record, as_json)
+            if shown == limit:
+                return
+
+
+@app.command()
+def send(file: File, conf: Conf = None, sets: Sets = None, as_json: Json = False) -> None:
+    """Write a file's lines to the input topic, unchecked; blank ones are left out."""
+    from common.broker import open_broker
+
+    settings = settings_of(conf, sets)
+    topic = settings.input_topic.name
+    key = key_function(settings)
+    sent = 0
+    with _broker_errors(), open_broker(settings) as broker, ExitStack() as opened:
+        producer = broker.producer()
+        opened.callback(producer.close)
+        for chunk in read_chunks(file):
+            records = [(key(line), line) for line in chunk.lines if line.strip()]
+            sent += producer.send_all(topic, records)
+    if as_json:
+        print_json({"topic": topic, "sent": sent})
+    else:
+        print(f"{sent} lines sent to {topic}.")
+
+
+def create_topics(settings: Settings) -> list[FoundTopic]:
+    """Create the topics that are not there, and compare those that are.
+
+    Raises
+    ------
+    UserError
+        If a broker does not answer or refuses.
+    """
+    from common.broker import open_broker
+
+    found = []
+    with _broker_errors():
+        for wanted in wanted_topics(settings):
+            with open_broker(settings, wanted.broker) as broker:
+                created = broker.create_topic(wanted.name, wanted.partitions, wanted.config)
+                info = broker.topic(wanted.name)
+            partitions = info.partitions if info else wanted.partitions
+            found.append(_found(wanted, partitions, created))
+    return found
+
+
+def wanted_topics(settings: Settings) -> list[WantedTopic]:
+    """Return the topics that the configuration names: input, update, dead-letter."""
+    events, updates = settings.input_topic, settings.update_topic
+    lines = {"max.message.bytes": _max_bytes(events.max_line_bytes)}
+    models = {
+        "max.message.bytes": _max_bytes(updates.max_size),
+        "retention.ms": str(updates.retention_hours * 3_600_000),
+    }
+    return [
+        WantedTopic("input", events.name, events.broker, events.partitions, lines),
+        # One partition: its records have one order.
+        WantedTopic("update", updates.name, settings.update_broker, 1, models),
+        WantedTopic("dead-letter", events.dead_letter, events.broker, 1, lines),
+    ]
+
+
+def key_function(settings: Settings) -> Callable[[str], str]:
+    """Return the family's key of a line; the line's CRC-32 where the family cannot tell one."""
+    from common.config import ConfigError
+    from common.process import family_module
+
+    try:
+        key: Callable[[str], str] = family_module(settings.app, "common", ("key",)).key
+    except ConfigError as error:
+        raise UserError(str(error)) from None
+
+    def key_of(line: str) -> str:
+        try:
+            return key(line)
+        except (ValueError, IndexError):
+            # The batch layer sets such a line aside; until then any partition will do.
+            return f"{zlib.crc32(line.encode()):08x}"
+
+    return key_of
+
+
+def _found(wanted: WantedTopic, partitions: int, created: bool) -> FoundTopic:
+    difference = ""
+    if partitions != wanted.partitions:
+        difference = f"the configuration says {wanted.partitions}: it stays as it is"
+    return FoundTopic(
+        wanted.role, wanted.name, wanted.broker, partitions, created, difference=difference
+    )
+
+
+def _max_bytes(payload: int) -> str:
+    return str(max(DEFAULT_MAX_BYTES, payload + OVERHEAD_BYTES))
+
+
+def _open_readers(
+    settings: Settings, topics: Sequence[WantedTopic], from_beginning: bool, opened: ExitStack
+) -> list[tuple[str, Reader]]:
+    from common.broker import open_broker
+
+    readers = []
+    for topic in topics:
+        broker = opened.enter_context(open_broker(settings, topic.broker))
+        reader = broker.reader(topic.name, "earliest" if from_beginning else "latest")
+        opened.callback(reader.close)
+        readers.append((topic.name, reader))
+    return readers
+
+
+def _follow(readers: Sequence[tuple[str, Reader]]) -> Iterator[tuple[str, Record]]:
+    while True:
+        for topic, reader in readers:
+            for record in reader.poll(POLL_SECONDS / len(readers)):
+                yield topic, record
+
+
+@contextmanager
+def _broker_errors() -> Iterator[None]:
+    from common.broker import BrokerError
+
+    try:
+        yield
+    except BrokerError as error:
+        raise UserError(str(error), exit_code=EXIT_UNAVAILABLE) from None

@@ -1,0 +1,166 @@
+"""The serving layer as a process: how it starts, refuses to, and stops."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from common.process import log_to_stderr
+from serving_layer.__main__ import main
+from serving_layer.server import ServeError, bind
+
+#: A broker in the process itself, so that the process can be watched without Kafka.
+SCRIPT = """
+import sys
+from common.broker.memory import MemoryBroker
+from serving_layer.__main__ import main
+broker = MemoryBroker.named("memory://here")
+broker.create_topic("gemsbok.input", 1)
+broker.create_topic("gemsbok.update", 1)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def settings(tmp_path: Path, port: int) -> list[str]:
+    pairs = {
+        "app": "wordcount",
+        "input_topic.broker": "memory://here",
+        "batch.storage.model_dir": tmp_path / "model",
+        "serving.api.port": port,
+    }
+    return [part for key, value in pairs.items() for part in ("--set", f"{key}={value}")]
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    port = free_port()
+    command = [sys.executable, "-c", SCRIPT, *settings(tmp_path, port)]
+    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and started.poll() is None:
+        try:
+            httpx.get(f"http://127.0.0.1:{port}/livez", timeout=1)
+            break
+        except httpx.TransportError:
+            time.sleep(0.05)
+    with started:
+        yield started, port
+        if started.poll() is None:
+            started.kill()
+
+
+def test_sigterm_turns_ready_off_then_ends_with_0(
+    process: tuple[subprocess.Popen[str], int],
+) -> None:
+    started, port = process
+    url = f"http://127.0.0.1:{port}"
+    assert httpx.get(f"{url}/livez").status_code == 200
+    assert "no model generation yet" in httpx.get(f"{url}/ready").text
+    added = httpx.post(f"{url}/add/a%20b")
+    assert added.status_code == 204
+    started.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + 5
+    seen = ""
+    while "stopping" not in seen and time.monotonic() < deadline:
+        seen = httpx.get(f"{url}/ready").text
+    assert "this process is stopping" in seen
+    assert started.wait(15) == 0
+    assert started.stderr is not None
+    log = started.stderr.read()
+    assert f"listening on http://127.0.0.1:{port}" in log
+    assert log.strip().endswith("stopped")
+    assert "Traceback" not in log
+    assert "experimental" not in log
+
+
+def test_a_stalled_client_does_not_keep_it_from_stopping(
+    process: tuple[subprocess.Popen[str], int],
+) -> None:
+    started, port = process
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"POST /add HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\na")
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(15) == 0
+
+
+def test_a_busy_port_is_told_with_a_remedy(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(ServeError, match=rf"port {port} .* is in use.*serving\.api\.port"):
+            bind("127.0.0.1", port)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
+def test_addresses_that_others_reach_are_refused(host: str) -> None:
+    with pytest.raises(ServeError, match="proxy that authenticates"):
+        bind(host, 0)
+
+
+def test_two_servers_cannot_share_a_port() -> None:
+    with bind("127.0.0.1", 0) as first, pytest.raises(ServeError, match="in use"):
+        bind("127.0.0.1", first.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--set", "serving.api.host=0.0.0.0"], 1, "proxy that authenticates"),
+        (["--set", "serving.api.prot=1"], 2, "port"),
+        (["--set", "app=wordcuont"], 2, "wordcount"),
+        (["--conf", "/does/not/exist.toml"], 2, "/does/not/exist.toml"),
+        (
+            ["--set", "input_topic.broker=memory://without-topics", "--set", "serving.api.port=0"],
+            69,
+            "bin/gemsbok topics setup",
+        ),
+    ],
+)
+def test_what_is_wrong_at_the_start_has_a_code_and_a_remedy(
+    arguments: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handlers = logging.getLogger().handlers[:]
+    try:
+        assert main(arguments) == code
+    finally:
+        logging.getLogger().handlers[:] = handlers
+    assert message in capsys.readouterr().err
+
+
+def test_an_event_is_one_line_in_the_log_whatever_an_id_holds() -> None:
+    stream = io.StringIO()
+    handlers = logging.getLogger().handlers[:]
+    try:
+        log_to_stderr(stream)
+        logging.getLogger("x").warning("id %s", "a\r\nERROR forged \x1b[31m\u2028\x85")
+        try:
+            message = "a\nb"
+            raise ValueError(message)
+        except ValueError:
+            logging.getLogger("x").exception("failed")
+    finally:
+        logging.getLogger().handlers[:] = handlers
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 2
+    assert lines[0].endswith(r"WARNING x: id a\r\nERROR forged \x1b[31m\u2028\x85")
+    assert r"ValueError: a\nb" in lines[1]
