@@ -10,8 +10,7 @@ import pyarrow.compute as pc
 from common.lines import parse_line
 from common.messages import MessageError
 
-#: A generation's file of each word's neighbours (JSON): by it a pair counts once for good.
-NEIGHBOURS_FILE = "neighbours.json"
+NEIGHBOURS_FILE = "neighbours.json"  # of a generation: by it a pair counts once, for good
 
 
 def check(lines: pa.StringArray) -> pa.StringArray:
@@ -34,10 +33,10 @@ def neighbours(lines: Iterable[str]) -> dict[str, set[str]]:
     return found
 
 
-def read_counts(model: str) -> dict[str, int]:
+def read_model(text: str) -> dict[str, int]:
     """Read a MODEL, a JSON object of words and counts; raises MessageError if it is none."""
     try:
-        return {word: int(count) for word, count in orjson.loads(model).items()}
+        return {word: int(count) for word, count in orjson.loads(text).items()}
     except (ValueError, TypeError, AttributeError) as error:
         message = f"not a JSON object of words and counts: {error}"
         raise MessageError(message) from error
@@ -49,5 +48,5 @@ def read_update(update: str) -> tuple[str, int, list[str]]:
         word, count, *new = parse_line(update)
         return word, int(count), new
     except ValueError as error:
-        message = f"bad word count update {update[:200]!r}: {error}"
+        message = f"not word,count: {error}"
         raise MessageError(message) from error

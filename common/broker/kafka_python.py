@@ -23,7 +23,6 @@ from common.config import BrokerClient
 _DISCONNECTED = (
     errors.KafkaConnectionError,
     errors.KafkaTimeoutError,
-    errors.NodeNotReadyError,
     errors.RequestTimedOutError,
     errors.BrokerNotAvailableError,
     errors.MetadataEmptyBrokerList,
@@ -174,6 +173,9 @@ class KafkaPythonBroker:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except errors.NodeNotReadyError as error:
+            # Its text is about the client's insides.
+            raise unreachable(self._address, self._limit) from error
         except _DISCONNECTED as error:
             raise unreachable(self._address, self._limit, error) from error
         except errors.UnknownTopicOrPartitionError as error:

@@ -1,46 +1,42 @@
 """Word count in the speed layer: a new pair of words counts once, also after a restart."""
 
-from collections.abc import Sequence
-
 import orjson
 import pyarrow as pa
 
-from common.apps.wordcount import NEIGHBOURS_FILE, neighbours, read_counts, read_update
+from common.apps.wordcount import NEIGHBOURS_FILE, neighbours, read_model, read_update
 from common.config import Settings
 from common.lines import join_line
 from common.updates import ModelMessage
 
 
 class Speed:
-    """Counts of one generation; a model that is not ours brings no pairs, only counts."""
+    """Counts and neighbours; a model that is not ours brings only counts."""
 
     fraction_loaded = 1.0
 
     def __init__(self, settings: Settings) -> None:
-        self._counts: dict[str, int] = {}
-        self._neighbours: dict[str, set[str]] = {}
+        self.counts: dict[str, int] = {}
+        self.neighbours: dict[str, set[str]] = {}
 
     def load(self, model: ModelMessage) -> None:
         """Take a model over; raises MessageError or StoreError if it cannot be read."""
-        known = {}
-        if model.files and NEIGHBOURS_FILE in model.files.manifest.files:
-            known = orjson.loads(model.files.path(NEIGHBOURS_FILE).read_bytes())
-        self._counts = read_counts(model.text)
-        self._neighbours = {word: set(others) for word, others in known.items()}
+        path = model.files.path(NEIGHBOURS_FILE) if model.files else None
+        known = orjson.loads(path.read_bytes()) if path else {}
+        self.counts = read_model(model.text)
+        self.neighbours = {word: set(others) for word, others in known.items()}
 
     def apply(self, update: str) -> None:
         """Take over the count and the new neighbours of one ``UP``."""
-        word, self._counts[word], new = read_update(update)
-        self._neighbours.setdefault(word, set()).update(new)
+        word, self.counts[word], new = read_update(update)
+        self.neighbours.setdefault(word, set()).update(new)
 
-    def build_updates(self, events: pa.RecordBatch) -> Sequence[str]:
+    def build_updates(self, events: pa.RecordBatch) -> list[str]:
         """Return ``word,count,new neighbour...`` for each word that is new or has new ones."""
         updates = []
         for word, others in sorted(neighbours(events["value"].to_pylist()).items()):
-            known = self._neighbours.setdefault(word, set())
-            new = sorted(others - known)
-            if new or word not in self._counts:
-                self._counts[word] = self._counts.get(word, 0) + len(new)
-                known.update(new)
-                updates.append(join_line([word, str(self._counts[word]), *new]))
+            new = sorted(others - self.neighbours.get(word, set()))
+            if new or word not in self.counts:
+                count = self.counts.get(word, 0) + len(new)
+                updates.append(join_line([word, str(count), *new]))
+                self.apply(updates[-1])
         return updates

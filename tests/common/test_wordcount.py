@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-from common.apps.wordcount import check, key, neighbours, read_counts, read_update
+from common.apps.wordcount import check, key, neighbours, read_model, read_update
 from common.messages import MessageError
 
 
@@ -20,7 +20,7 @@ def test_key_spreads_lines() -> None:
 
 
 def test_messages_are_read() -> None:
-    assert read_counts('{"a":1,"b":0}') == {"a": 1, "b": 0}
+    assert read_model('{"a":1,"b":0}') == {"a": 1, "b": 0}
     assert read_update("a,3") == ("a", 3, [])
     assert read_update('"x,y",3,b,c') == ("x,y", 3, ["b", "c"])
 
@@ -28,10 +28,10 @@ def test_messages_are_read() -> None:
 @pytest.mark.parametrize("model", ["", "[]", '{"a":[]}', '{"a":"x"}', "3"])
 def test_bad_models_are_refused(model: str) -> None:
     with pytest.raises(MessageError, match="words and counts"):
-        read_counts(model)
+        read_model(model)
 
 
 @pytest.mark.parametrize("update", ["a", "a,b", '"a', "[]"])
 def test_bad_updates_are_refused(update: str) -> None:
-    with pytest.raises(MessageError, match="bad word count update"):
+    with pytest.raises(MessageError, match="not word,count"):
         read_update(update)
