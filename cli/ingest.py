@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from cli.errors import EXIT_UNAVAILABLE, UserError
+from cli.errors import EXIT_FAILED, EXIT_UNAVAILABLE, UserError
 from cli.lines import Chunk, count, read_chunks
 from cli.options import Conf, Sets, settings_of
 from cli.output import print_json
@@ -80,14 +80,15 @@ def _refused(status: int, body: bytes, file: str, chunk: Chunk) -> UserError:
         where = f"line {chunk.first + line - 1}"
     message = f"{file}, {where}: {told} (HTTP {status}). {_sent_before(file, chunk)}"
     if code == "outcome_unknown":
-        return UserError(message, f"Of lines {chunk.first} to {chunk.last} some may be written.")
-    remedy = "" if status < 500 else "Try again from there, for example by `tail -n +N FILE`."
-    return UserError(message, remedy, EXIT_UNAVAILABLE if status >= 500 else 1)
+        remedy = f"Of lines {chunk.first} to {chunk.last} some may have been written."
+    else:
+        remedy = f"Go on from there: `tail -n +{chunk.first} {file} | bin/gemsbok ingest -`."
+    return UserError(message, remedy, EXIT_UNAVAILABLE if status >= 500 else EXIT_FAILED)
 
 
 def _sent_before(file: str, chunk: Chunk) -> str:
     if chunk.first == 1:
-        return "Nothing was ingested."
+        return "No line before it was sent."
     return f"Lines 1 to {chunk.first - 1} of {file} were ingested."
 
 

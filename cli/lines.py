@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import itertools
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -45,22 +44,25 @@ def read_chunks(file: str) -> Iterator[Chunk]:
     Raises
     ------
     UserError
-        If it cannot be read, or a line is not UTF-8; the chunks before were good.
+        If it cannot be read, or a line is not UTF-8; what lies before it was yielded.
     """
     with _opened(file) as stream:
         first = 1
         lines: list[str] = []
         size = 0
-        for number in itertools.count(1):
-            raw = stream.readline()
-            if not raw or len(lines) == CHUNK_LINES or size > CHUNK_BYTES:
+        for number, raw in enumerate(stream, 1):
+            try:
+                lines.append(_decoded(raw, number))
+            except UnicodeDecodeError as error:
                 if lines:
                     yield Chunk(first, lines)
-                first, lines, size = number, [], 0
-            if not raw:
-                return
-            lines.append(_decoded(raw, file, number))
+                raise _not_utf8(file, number, error) from None
             size += len(raw)
+            if len(lines) == CHUNK_LINES or size > CHUNK_BYTES:
+                yield Chunk(first, lines)
+                first, lines, size = number + 1, [], 0
+        if lines:
+            yield Chunk(first, lines)
 
 
 def count(lines: Iterable[str]) -> int:
@@ -83,9 +85,14 @@ def _opened(file: str) -> Iterator[BinaryIO]:
         raise UserError(message) from None
 
 
-def _decoded(raw: bytes, file: str, number: int) -> str:
-    try:
-        return raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-    except UnicodeDecodeError as error:
-        message = f"{file}, line {number}: not UTF-8 ({error.reason} at byte {error.start})."
-        raise UserError(message, "Convert the file, for example by iconv.") from None
+def _decoded(raw: bytes, number: int) -> str:
+    # A byte order mark is no part of the first line.
+    return raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+
+
+def _not_utf8(file: str, number: int, error: UnicodeDecodeError) -> UserError:
+    message = (
+        f"{file}, line {number}: not UTF-8 ({error.reason} at byte {error.start}). "
+        f"The lines before it were sent."
+    )
+    return UserError(message, "Convert the rest of the file, for example by iconv.")

@@ -125,14 +125,22 @@ def _served(url: str) -> tuple[bytes, str]:
             served = reply.headers.get("X-Model-Generation", "unknown")
             return reply.read(), f"generation {served} as it is served"
     except urllib.error.HTTPError as error:
-        told = error.read().decode(errors="replace").strip()
-        message = f"{address} answers {error.code}: {told}"
+        message = f"{address} answers {error.code}: {_reason(error.read())}"
         raise UserError(message, exit_code=EXIT_UNAVAILABLE) from None
     except OSError as error:
         reason = getattr(error, "reason", error)
         message = f"{address} does not answer: {reason}."
         remedy = "Start the serving layer (`bin/gemsbok serving`), or name another by --url."
         raise UserError(message, remedy, EXIT_UNAVAILABLE) from None
+
+
+def _reason(body: bytes) -> str:
+    """Return the sentence in an error's JSON body, or the body where it is none."""
+    text = body.decode(errors="replace").strip()
+    try:
+        return str(json.loads(text)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return text
 
 
 def _store(settings: Settings) -> ModelStore:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cli.errors import UserError
+from common.lines import join_line
 
 WHEEL = "recbole==1.2.1"
 WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
@@ -26,6 +29,9 @@ MEMBERS = {
     "ml-100k.inter": ("4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff", 100_000),
     "ml-100k.item": ("51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532", 1_682),
 }
+#: Fewer ratings teach nobody anything.
+FEWEST = 100
+SESSION_SHARE = 0.4
 LICENCE = (
     "MovieLens 100K: collected by GroupLens Research at the University of Minnesota "
     "(F. M. Harper and J. A. Konstan, The MovieLens Datasets, ACM TiiS 5(4), 2015). It may be "
@@ -44,7 +50,7 @@ class Rating:
 
     def line(self) -> str:
         """Return it as a line of the input topic."""
-        return f"{self.user},{self.item},{self.strength:g},{self.timestamp * 1000}"
+        return join_line([self.user, self.item, str(self.strength), str(self.timestamp * 1000)])
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,33 @@ class Ratings:
         return self.rows[:boundary], self.rows[boundary:]
 
 
+def side_by_side(rows: Sequence[Rating], share: float = SESSION_SHARE) -> list[Rating]:
+    """Reorder a stream so that its users are there at the same time, as on a busy site.
+
+    In MovieLens a user's ratings all come within minutes, and rarely two users at once: played
+    a thousand times faster, a session would be over before anybody could react to it.  So each
+    session is stretched over `share` of the stream, from its first event on.  The order of
+    every user's own events stays.
+
+    Parameters
+    ----------
+    rows : sequence of Rating
+        In time order.
+    share : float
+        Part of the stream that a session is stretched over.
+    """
+    lengths = Counter(rating.user for rating in rows)
+    first: dict[str, int] = {}
+    come: Counter[str] = Counter()
+    places = []
+    for index, rating in enumerate(rows):
+        start = first.setdefault(rating.user, index)
+        done = come[rating.user] / lengths[rating.user]
+        come[rating.user] += 1
+        places.append((start + done * share * len(rows), index))
+    return [rows[index] for _, index in sorted(places)]
+
+
 def movielens(cache: Path) -> Ratings:
     """Return MovieLens-100k: 100,000 ratings by 943 users of 1,682 films.
 
@@ -82,8 +115,8 @@ def movielens(cache: Path) -> Ratings:
     folder = cache / "ml-100k"
     if not all((folder / name).is_file() for name in MEMBERS):
         _download(folder)
-    for name, (digest, rows) in MEMBERS.items():
-        _check(folder / name, digest, rows)
+    for name, (digest, n_rows) in MEMBERS.items():
+        _check(folder / name, digest, n_rows)
     titles = {
         row["item_id:token"]: f"{row['movie_title:token_seq']} ({row['release_year:token']})"
         for row in _tsv(folder / "ml-100k.item")
@@ -111,11 +144,14 @@ def ratings_file(path: Path) -> Ratings:
     try:
         with path.open(newline="", encoding="utf-8") as lines:
             rows = list(_parse(path, lines))
+    except (UnicodeDecodeError, csv.Error) as error:
+        message = f"{path} is not CSV in UTF-8: {error}"
+        raise UserError(message) from None
     except OSError as error:
         message = f"{path} cannot be read: {error.strerror}"
-        raise UserError(message) from error
-    if len(rows) < 100:
-        message = f"{path} holds {len(rows)} ratings; the demo wants at least 100"
+        raise UserError(message) from None
+    if len(rows) < FEWEST:
+        message = f"{path} holds {len(rows)} ratings; the demo wants at least {FEWEST}"
         raise UserError(message)
     return Ratings(path.name, _in_time_order(rows), {})
 
@@ -123,14 +159,20 @@ def ratings_file(path: Path) -> Ratings:
 def _parse(path: Path, lines: Iterable[str]) -> Iterator[Rating]:
     for number, row in enumerate(csv.reader(lines), 1):
         try:
-            user, item, strength, timestamp = row
-            seconds = int(float(timestamp))
-            # A time in milliseconds would lie tens of thousands of years ahead.
-            seconds = seconds // 1000 if seconds > 100_000_000_000 else seconds
-            yield Rating(user, item, float(strength), seconds)
+            yield _rating(row)
         except ValueError:
             message = f"{path}, line {number} is not user,item,strength,timestamp: {row!r}"
             raise UserError(message) from None
+
+
+def _rating(row: list[str]) -> Rating:
+    user, item, strength, timestamp = row
+    seconds = float(timestamp)
+    # A time in milliseconds would lie thousands of years ahead.
+    seconds = seconds / 1000 if seconds > 100_000_000_000 else seconds
+    if not (user and item and math.isfinite(float(strength)) and seconds >= 1):
+        raise ValueError
+    return Rating(user, item, float(strength), int(seconds))
 
 
 def _in_time_order(rows: list[Rating]) -> list[Rating]:

@@ -24,7 +24,8 @@ def draw(board: Scoreboard, path: Path, title: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    points = board.windows(max(1, len(board) // WINDOWS))
+    size = max(1, len(board) // WINDOWS)
+    points = [(events, *rates) for events, rates in board.windows(size)]
     if not points:
         return
     events, frozen, updated = zip(*points, strict=True)

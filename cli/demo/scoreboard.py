@@ -9,14 +9,17 @@ items for users whom it does not know.  So the difference is what was learned, a
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import compress, islice
+from typing import NamedTuple
 
 import numpy as np
 
 from cli.demo.data import Rating
 from common.factors import FactorMatrix, read_factors
+from common.model_store import Generation
+from common.pmml import read_als_pmml
 
 PAGE = 10
 
@@ -43,13 +46,22 @@ class FrozenModel:
         self._popular = [item for item, _ in counts.most_common()]
 
     @classmethod
-    def read(cls, user_factors: Path, item_factors: Path, history: Iterable[Rating]) -> FrozenModel:
-        """Read the factors from a generation's files."""
+    def of(cls, generation: Generation, history: Iterable[Rating]) -> FrozenModel:
+        """Read the factors from the files that the generation's PMML names."""
+        model = read_als_pmml(generation.model_text())
         sides = []
-        for path in (user_factors, item_factors):
-            found = read_factors(path)
-            sides.append(FactorMatrix(found.vectors.shape[1], found.ids, found.vectors))
+        for name in (model.user_factors, model.item_factors):
+            found = read_factors(generation.path(name))
+            sides.append(FactorMatrix(model.features, found.ids, found.vectors))
         return cls(sides[0], sides[1], history)
+
+    def knows_user(self, user: str) -> bool:
+        """Whether the user was there when the model was trained."""
+        return user in self._users
+
+    def knows_item(self, item: str) -> bool:
+        """Whether the item was there when the model was trained."""
+        return item in self._items
 
     def recommend(self, user: str) -> list[str]:
         """Return the ten best items that the user has not had."""
@@ -66,17 +78,18 @@ class FrozenModel:
     def popular(self, user: str) -> list[str]:
         """Return the ten most popular items that the user has not had."""
         seen = self._seen[user]
-        found: list[str] = []
-        for item in self._popular:
-            if item not in seen:
-                found.append(item)
-                if len(found) == PAGE:
-                    break
-        return found
+        return list(islice((item for item in self._popular if item not in seen), PAGE))
 
     def saw(self, rating: Rating) -> None:
         """Remember that the user has had the item."""
         self._seen[rating.user].add(rating.item)
+
+
+class Rates(NamedTuple):
+    """Hit rates, 0 to 1, of both models over the same events."""
+
+    frozen: float
+    updated: float
 
 
 @dataclass
@@ -87,25 +100,42 @@ class Scoreboard:
     updated: list[bool] = field(default_factory=list)
     newcomer: list[bool] = field(default_factory=list)
 
-    def add(
-        self, item: str, frozen: Sequence[str], updated: Sequence[str], newcomer: bool
-    ) -> None:
+    def add(self, item: str, frozen: Sequence[str], updated: Sequence[str], newcomer: bool) -> None:
         """Count one event: what came, and what either model had offered."""
         self.frozen.append(item in frozen)
         self.updated.append(item in updated)
         self.newcomer.append(newcomer)
 
     def __len__(self) -> int:
-        return len(self.frozen)
+        """Return the number of events."""
+        # The last list to grow: a reader on another thread sees whole events only.
+        return len(self.newcomer)
 
-    def rates(self, part: slice = slice(None)) -> tuple[float, float]:
-        """Hit rate of the frozen and of the updated model over a part of the events."""
-        frozen, updated = self.frozen[part], self.updated[part]
-        if not frozen:
-            return 0.0, 0.0
-        return sum(frozen) / len(frozen), sum(updated) / len(updated)
+    def rates(self, part: slice = slice(None)) -> Rates | None:
+        """Hit rates over a part of the events; None where there are none."""
+        n_events = len(self)
+        return _rates(self.frozen[:n_events][part], self.updated[:n_events][part])
 
-    def windows(self, size: int) -> list[tuple[int, float, float]]:
-        """Hit rates in consecutive windows: (events so far, frozen, updated)."""
-        ends = range(size, len(self) + 1, size)
-        return [(end, *self.rates(slice(end - size, end))) for end in ends]
+    def newcomers(self) -> Rates | None:
+        """Hit rates over the events of users whom the frozen model does not know."""
+        chosen = list(self.newcomer)
+        return _rates(list(compress(self.frozen, chosen)), list(compress(self.updated, chosen)))
+
+    def fifths(self) -> tuple[Rates | None, Rates | None]:
+        """Hit rates over the first and over the last fifth of the events."""
+        n_events = len(self)
+        size = n_events // 5
+        return self.rates(slice(size)), self.rates(slice(n_events - size, n_events))
+
+    def windows(self, size: int) -> Iterator[tuple[int, Rates]]:
+        """Yield hit rates in consecutive windows, each with the number of events so far."""
+        for end in range(size, len(self) + 1, size):
+            rates = self.rates(slice(end - size, end))
+            assert rates is not None
+            yield end, rates
+
+
+def _rates(frozen: Sequence[bool], updated: Sequence[bool]) -> Rates | None:
+    if not frozen:
+        return None
+    return Rates(sum(frozen) / len(frozen), sum(updated) / len(updated))

@@ -9,6 +9,7 @@ from common.broker.api import (
     Record,
     TopicInfo,
     open_broker,
+    read_all,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "Record",
     "TopicInfo",
     "open_broker",
+    "read_all",
 ]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from common.broker.api import BrokerError, Position, Record
 from common.broker.failures import out_of_range, unknown_topic
@@ -84,16 +84,19 @@ class ConfluentReader:
             self._at.update(added)
             self._consumer.incremental_assign(_assignment(self._topic, added))
 
-    def _take(self, messages: Iterable[Message]) -> list[Record]:
-        records = []
-        for message in messages:
-            error = message.error()
-            if error is not None:
-                self._note(error, message)
-                continue
-            record = _record(message)
-            self._at[record.partition] = record.offset + 1
-            records.append(record)
+    def _take(self, messages: Sequence[Any]) -> list[Record]:
+        records = [
+            Record(
+                m.partition(), m.offset(), m.timestamp()[1], m.key(), m.value(), m.headers() or ()
+            )
+            for m in messages
+            if m.error() is None
+        ]
+        self._at.update({record.partition: record.offset + 1 for record in records})
+        if len(records) < len(messages):
+            for message in messages:
+                if message.error() is not None:
+                    self._note(message.error(), message)
         return records
 
     def _note(self, error: KafkaError, message: Any) -> None:
@@ -111,17 +114,6 @@ class ConfluentReader:
         begin = self._broker.begin_offsets(self._topic)[partition]
         end = self._broker.end_offsets(self._topic)[partition]
         raise out_of_range(self._topic, partition, self._at[partition], (begin, end))
-
-
-def _record(message: Any) -> Record:
-    return Record(
-        message.partition(),
-        message.offset(),
-        message.timestamp()[1],
-        message.key(),
-        message.value(),
-        message.headers() or (),
-    )
 
 
 def _assignment(topic: str, at: Mapping[int, int]) -> list[TopicPartition]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from kafka import KafkaProducer, errors
 
@@ -23,6 +24,8 @@ from common.config import BrokerClient
 
 BATCH_BYTES = 256 * 1024
 CLOSE_SECONDS = 5.0
+#: After so many records those that are finished are let go.
+LOOK_EVERY = 256
 
 _log = logging.getLogger(__name__)
 
@@ -106,7 +109,7 @@ class KafkaPythonProducer:
                     continue
                 sent.refuse(error)
             else:
-                sent.add(_Waiting(future, len(data), producer))
+                sent.add(future, len(data), producer)
             return
 
     def _wait(self, sent: _Sent, timeout: float) -> None:
@@ -130,14 +133,6 @@ class KafkaPythonProducer:
             self._topics.add(topic)
 
 
-class _Waiting(NamedTuple):
-    """A record that may not be acknowledged yet."""
-
-    future: Any
-    size: int
-    producer: KafkaProducer
-
-
 class _Sent:
     """Records that were sent, oldest first, and what became of those that are finished.
 
@@ -148,19 +143,16 @@ class _Sent:
         self.total = 0
         self.broken: set[KafkaProducer] = set()
         self._failures: list[BrokerError] = []
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[tuple[Any, int, KafkaProducer]] = deque()
         self._bytes = 0
         self._delivery_seconds = delivery_seconds
 
-    def add(self, waiting: _Waiting) -> None:
+    def add(self, future: Any, size: int, producer: KafkaProducer) -> None:
         self.total += 1
-        self._waiting.append(waiting)
-        self._bytes += waiting.size
-        while self._waiting and self._waiting[0].future.is_done:
-            self._finish_oldest(0)
-        while len(self._waiting) > QUEUE_RECORDS or self._bytes > QUEUE_BYTES:
-            if not self._finish_oldest(self._delivery_seconds):
-                raise unacknowledged(len(self._waiting), self._delivery_seconds)
+        self._waiting.append((future, size, producer))
+        self._bytes += size
+        if self.total % LOOK_EVERY == 0 or self._bytes > QUEUE_BYTES:
+            self._make_room()
 
     def refuse(self, error: errors.KafkaError) -> None:
         """Note a record that was not even queued."""
@@ -178,20 +170,31 @@ class _Sent:
         if failures:
             raise undelivered(len(failures), total - len(failures), failures[0])
 
+    def _make_room(self) -> None:
+        while self._waiting and self._waiting[0][0].is_done:
+            self._finish_oldest(0)
+        while len(self._waiting) > QUEUE_RECORDS or self._bytes > QUEUE_BYTES:
+            if not self._finish_oldest(self._delivery_seconds):
+                raise unacknowledged(len(self._waiting), self._delivery_seconds)
+
     def _finish_oldest(self, seconds: float) -> bool:
-        oldest = self._waiting[0]
-        try:
-            oldest.future.get(seconds)
-        except errors.KafkaError as error:
-            if not oldest.future.is_done:
+        """Wait for the oldest record and take note of its failure; False if it takes longer."""
+        future, size, producer = self._waiting[0]
+        if not future.is_done:
+            with contextlib.suppress(errors.KafkaError):
+                future.get(seconds)
+            if not future.is_done:
                 return False
-            if not error.retriable:
-                self.broken.add(oldest.producer)
-            message = str(error)
-            self._failures.append(BrokerError(message, retriable=True, outcome_unknown=True))
+        if future.failed():
+            self._note(future.exception, producer)
         self._waiting.popleft()
-        self._bytes -= oldest.size
+        self._bytes -= size
         return True
+
+    def _note(self, error: errors.KafkaError, producer: KafkaProducer) -> None:
+        if not error.retriable:
+            self.broken.add(producer)
+        self._failures.append(BrokerError(str(error), retriable=True, outcome_unknown=True))
 
 
 def _close(producer: KafkaProducer, seconds: float) -> None:

@@ -60,7 +60,11 @@ def test_commits_of_other_tools_are_passed_over(history: History) -> None:
 
 
 def test_without_any_metadata_the_rows_say_it(history: History) -> None:
-    values = [("old", 0, 40, 1, None, "x"), ("new", 0, 6, 2, None, "y"), ("new", 1, 8, 2, None, "z")]
+    values = [
+        ("old", 0, 40, 1, None, "x"),
+        ("new", 0, 6, 2, None, "y"),
+        ("new", 1, 8, 2, None, "z"),
+    ]
     rows = history.spark.createDataFrame(values, SCHEMA.replace("NOT NULL", ""))
     rows.write.format("delta").mode("append").save(history.path)
     assert history.complete() == Complete("", "new", {0: 7, 1: 9})

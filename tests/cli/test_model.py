@@ -130,7 +130,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         good = self.path == "/good/model.pmml"
-        body = b"<PMML>live</PMML>" if good else b"no model yet"
+        body = b"<PMML>live</PMML>" if good else b'{"error": {"message": "no model yet"}}'
         self.send_response(200 if good else 503)
         self.send_header("X-Model-Generation", "77")
         self.end_headers()

@@ -24,6 +24,7 @@ import pytest
 from cli import paths, ports
 from cli.launch import Launch, by_spark_submit, layer_arguments, spark_home
 from cli.processes import last_lines
+from cli.topics import create_topics
 from common.broker import Broker, open_broker
 from common.broker.api import read_all
 from common.config import load
@@ -35,6 +36,10 @@ INPUT, UPDATE = "cluster.input", "cluster.update"
 LINES = ["a b c", "b c", "d"]
 #: For each word the number of distinct other words on its lines.
 COUNTS = {"a": 2, "b": 2, "c": 2, "d": 0}
+
+
+#: For Java processes that live half a minute, of which there are seven here.
+QUICK = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ def daemon(log: Path, *arguments: str) -> Iterator[None]:
         "SPARK_HOME": str(spark_home()),
         "SPARK_LOCAL_IP": ports.LOOPBACK,
         "SPARK_DAEMON_MEMORY": "256m",
-        "SPARK_DAEMON_JAVA_OPTS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+        "SPARK_DAEMON_JAVA_OPTS": QUICK,
     }
     command = [str(spark_home() / "bin" / "spark-class"), *arguments]
     with log.open("wb") as output:
@@ -121,10 +126,12 @@ def conf(home: Path, cluster: Cluster, kafka_broker: str) -> Path:
     spark = (
         f'master = "{cluster.master}"\nexecutor_cores = 1\nexecutor_memory = "512m"\n'
         'driver_memory = "512m"\nshuffle_partitions = 2\n'
+        f'config."spark.driver.extraJavaOptions" = "{QUICK}"\n'
+        f'config."spark.executor.extraJavaOptions" = "{QUICK}"\n'
     )
     path = home / "cluster.toml"
     path.write_text(
-        f'app = "wordcount"\n[input_topic]\nbroker = "{kafka_broker}"\nname = "{INPUT}"\n'
+        f'app = "wordcount"\n[input_topic]\nbroker = "{kafka_broker}"\nname = "{INPUT}"\npartitions = 2\n'
         f'[update_topic]\nname = "{UPDATE}"\n[batch.spark]\n{spark}[speed.spark]\n{spark}'
     )
     return path
@@ -133,9 +140,7 @@ def conf(home: Path, cluster: Cluster, kafka_broker: str) -> Path:
 @pytest.fixture
 def broker(conf: Path) -> Iterator[Broker]:
     with open_broker(load(conf)) as made:
-        made.create_topic(INPUT, 2)
-        made.create_topic(UPDATE, 1)
-        made.create_topic(f"{INPUT}.dlq", 1)
+        create_topics(load(conf))
         yield made
 
 

@@ -1,0 +1,191 @@
+"""What our adapters cost: records a second through them and through the bare clients.
+
+The four ways take turns within each round, so that what else the machine does hits all alike.
+The bare clients run with the adapters' settings (all acknowledgements, idempotent), and give
+the same fields of each record.
+
+    .venv/bin/python benchmarks/broker.py [--broker 127.0.0.1:9092]
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import confluent_kafka
+import kafka
+
+from cli.local_kafka import LocalKafka
+from common.broker import Broker, open_broker, read_all
+from common.broker.limits import FETCH_BYTES, LINGER_MS
+from common.config import Settings
+
+TOPIC = "benchmark"
+PARTITIONS = 4
+CALL = 10_000
+SECONDS = 120.0
+CLIENTS = ("kafka-python", "confluent")
+
+Lines = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to write all lines, and to read all records; both return how many."""
+
+    write: Callable[[Lines], int]
+    read: Callable[[], int]
+
+
+def main() -> None:
+    """Run the rounds and print medians and ratios."""
+    given = _arguments()
+    lines = [
+        (f"u{n % 9973}", f"u{n % 9973},i{n % 3331},{n % 5}.5,17000{n:08}")
+        for n in range(given.records)
+    ]
+    with contextlib.ExitStack() as opened:
+        address = given.broker or opened.enter_context(_local_kafka())
+        brokers = {client: opened.enter_context(_open(client, address)) for client in CLIENTS}
+        rates: dict[str, list[float]] = {}
+        for _ in range(given.rounds):
+            for client, broker in brokers.items():
+                for name, way in _ways(client, broker, address).items():
+                    _measure(f"{client} {name}", way, (broker, lines), rates)
+    _report(rates)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Cost of the broker adapters.")
+    parser.add_argument("--broker", help="host:port; one is started if none is given")
+    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args()
+
+
+@contextlib.contextmanager
+def _local_kafka() -> Iterator[str]:
+    with tempfile.TemporaryDirectory() as home, LocalKafka(Path(home), 0) as broker:
+        yield broker.address
+
+
+def _open(client: str, address: str) -> Broker:
+    return open_broker(Settings.model_validate({"broker": {"client": client}}), address)
+
+
+def _ways(client: str, broker: Broker, address: str) -> Mapping[str, Way]:
+    bare = _bare_confluent(address) if client == "confluent" else _bare_kafka_python(address)
+    return {"bare": bare, "ours": _ours(broker)}
+
+
+def _measure(
+    name: str, way: Way, given: tuple[Broker, Lines], rates: dict[str, list[float]]
+) -> None:
+    broker, lines = given
+    broker.delete_topic(TOPIC)
+    broker.create_topic(TOPIC, PARTITIONS)
+    for what, run in (("write", lambda: way.write(lines)), ("read", way.read)):
+        started = time.perf_counter()
+        count = run()
+        seconds = time.perf_counter() - started
+        if count != len(lines):
+            message = f"{name} {what}: {count} of {len(lines)} records"
+            raise RuntimeError(message)
+        rates.setdefault(f"{name} {what}", []).append(count / seconds)
+
+
+def _ours(broker: Broker) -> Way:
+    def write(lines: Lines) -> int:
+        producer = broker.producer()
+        calls = range(0, len(lines), CALL)
+        count = sum(producer.send_all(TOPIC, lines[at : at + CALL], SECONDS) for at in calls)
+        producer.close()
+        return count
+
+    def read() -> int:
+        reader = broker.reader(TOPIC)
+        count = sum(1 for _ in read_all(reader, broker.end_offsets(TOPIC)))
+        reader.close()
+        return count
+
+    return Way(write, read)
+
+
+def _bare_confluent(address: str) -> Way:
+    def write(lines: Lines) -> int:
+        settings = {"acks": "all", "enable.idempotence": True, "linger.ms": LINGER_MS}
+        producer = confluent_kafka.Producer({"bootstrap.servers": address, **settings})
+        for at in range(0, len(lines), CALL):
+            for key, line in lines[at : at + CALL]:
+                producer.produce(TOPIC, line, key)
+            producer.flush(SECONDS)
+        return len(lines) - len(producer)
+
+    def read() -> int:
+        settings = {"group.id": "bare", "fetch.max.bytes": FETCH_BYTES}
+        consumer = confluent_kafka.Consumer({"bootstrap.servers": address, **settings})
+        parts = [confluent_kafka.TopicPartition(TOPIC, p, 0) for p in range(PARTITIONS)]
+        ends = sum(consumer.get_watermark_offsets(part)[1] for part in parts)
+        consumer.assign(parts)
+        count = 0
+        while count < ends:
+            count += len([_fields(m) for m in consumer.consume(5000, 0.1) if m.error() is None])
+        consumer.close()
+        return count
+
+    return Way(write, read)
+
+
+def _fields(message: confluent_kafka.Message) -> tuple[object, ...]:
+    """Take out of a message what a record has; the client makes each field when it is asked."""
+    at = (message.partition(), message.offset(), message.timestamp())
+    return (*at, message.key(), message.value(), message.headers())
+
+
+def _bare_kafka_python(address: str) -> Way:
+    def write(lines: Lines) -> int:
+        producer = kafka.KafkaProducer(
+            bootstrap_servers=address, linger_ms=LINGER_MS, batch_size=262_144
+        )
+        for at in range(0, len(lines), CALL):
+            for key, line in lines[at : at + CALL]:
+                producer.send(TOPIC, line.encode(), key.encode())
+            producer.flush(SECONDS)
+        producer.close()
+        return len(lines)
+
+    def read() -> int:
+        consumer = kafka.KafkaConsumer(
+            bootstrap_servers=address, group_id=None, fetch_max_bytes=FETCH_BYTES
+        )
+        parts = [kafka.TopicPartition(TOPIC, p) for p in range(PARTITIONS)]
+        consumer.assign(parts)
+        consumer.seek_to_beginning()
+        ends = sum(consumer.end_offsets(parts).values())
+        count = 0
+        while count < ends:
+            count += sum(map(len, consumer.poll(1000, 5000).values()))
+        consumer.close()
+        return count
+
+    return Way(write, read)
+
+
+def _report(rates: Mapping[str, list[float]]) -> None:
+    medians = {name: statistics.median(each) for name, each in rates.items()}
+    for name, rate in medians.items():
+        bare = medians[name.replace(" ours ", " bare ")]
+        spread = " ".join(f"{each:,.0f}" for each in rates[name])
+        print(f"{name:26} {rate:>10,.0f}/s  {rate / bare:4.2f} of bare  ({spread})")
+    print(json.dumps({name: round(rate) for name, rate in medians.items()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Real processes for integration tests: layers that can be started, asked, and killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cli import ports
+from common.broker import Broker, open_broker
+from common.config import Settings, load
+
+
+def wait_until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
+    """Wait for a condition; fail when it does not come in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what}: not in {seconds:.0f} s")
+        time.sleep(0.05)
+
+
+@dataclass
+class Layer:
+    """One process of a layer."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def kill(self) -> None:
+        """End it at once with all its children, Spark's Java among them."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(30)
+
+    def stop(self) -> int:
+        """End it in good order; returns its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+
+@dataclass
+class Stack:
+    """A configuration, its topics, and the processes that were started with it."""
+
+    folder: Path
+    flags: dict[str, object]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    layers: list[Layer] = field(default_factory=list)
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration that all processes get."""
+        return load(flags=self.flags, environment={})
+
+    @property
+    def url(self) -> str:
+        """Address of the serving layer."""
+        return f"http://127.0.0.1:{self.settings.serving.api.port}"
+
+    def broker(self) -> Broker:
+        """Open the broker."""
+        return open_broker(self.settings)
+
+    def create_topics(self) -> None:
+        """Make the three topics."""
+        names = self.settings.input_topic
+        with self.broker() as broker:
+            broker.create_topic(names.name, names.partitions)
+            broker.create_topic(names.dead_letter, 1)
+            broker.create_topic(self.settings.update_topic.name, 1)
+
+    def start(
+        self, layer: str, *arguments: str, overrides: Mapping[str, object] | None = None, **env: str
+    ) -> Layer:
+        """Start a layer in a process group of its own."""
+        command = [sys.executable, "-m", f"{layer}_layer", *arguments]
+        for key, value in {**self.flags, **(overrides or {})}.items():
+            command += ["--set", f"{key}={value}"]
+        log = self.folder / f"{layer}-{len(self.layers)}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **env},
+            )
+        started = Layer(process, log)
+        self.layers.append(started)
+        return started
+
+    def batch_once(self, **env: str) -> Layer:
+        """Run one generation and wait for its end."""
+        layer = self.start("batch", "--once", **env)
+        layer.process.wait(180)
+        return layer
+
+    def get(self, path: str, **options: object) -> httpx.Response:
+        """GET from the serving layer, as JSON."""
+        headers = {"Accept": "application/json"}
+        return httpx.get(self.url + path, headers=headers, timeout=10, **options)  # type: ignore[arg-type]
+
+    def status_of(self, path: str) -> int:
+        """Status of a GET; 0 while nobody answers."""
+        try:
+            return self.get(path).status_code
+        except httpx.TransportError:
+            return 0
+
+    def ingest(self, lines: list[str]) -> None:
+        """POST lines; they are acknowledged when this returns."""
+        reply = httpx.post(
+            f"{self.url}/ingest",
+            content="\n".join(lines),
+            headers={"Content-Type": "text/csv"},
+            timeout=30,
+        )
+        assert reply.status_code == 204, reply.text
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for layer in self.layers:
+            if layer.process.poll() is None:
+                layer.kill()
+
+
+@contextmanager
+def stack(folder: Path, broker: str, app: str, **flags: object) -> Iterator[Stack]:
+    """Make a stack with topics and folders of its own; everything ends with the block."""
+    name = folder.name.replace("_", "-")
+    made = Stack(
+        folder,
+        {
+            "app": app,
+            "input_topic.broker": broker,
+            "input_topic.name": f"{name}.input",
+            "input_topic.partitions": 2,
+            "update_topic.name": f"{name}.update",
+            "batch.storage.data_dir": str(folder / "data"),
+            "batch.storage.model_dir": str(folder / "model"),
+            "batch.spark.master": "local[2]",
+            "speed.spark.master": "local[2]",
+            "serving.api.port": ports.free_port(),
+            **flags,
+        },
+    )
+    made.create_topics()
+    try:
+        yield made
+    finally:
+        made.close()
