@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,7 +30,9 @@ from batch_layer.als_local import LocalEvents, matrix
 from batch_layer.als_solver import confidence
 from batch_layer.api import BatchContext
 from batch_layer.apps.als import Batch
-from common.config import Settings, load
+from common import paths
+from common.config import Settings, Spark, load
+from common.spark_conf import spark_properties
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -81,7 +85,8 @@ def history(work: Work) -> pa.Table:
 
 def _power_law(random: np.random.Generator, size: int, count: int) -> np.ndarray[Any, Any]:
     weights = np.cumsum(np.arange(1, size + 1) ** -0.8)
-    return np.searchsorted(weights, random.random(count) * weights[-1])
+    rows: np.ndarray[Any, Any] = np.searchsorted(weights, random.random(count) * weights[-1])
+    return rows
 
 
 def bare_implicit(pairs: Pairs, settings: Settings) -> None:
@@ -184,17 +189,14 @@ def main() -> None:
 def _session(folder: Path) -> SparkSession:
     from pyspark.sql import SparkSession
 
-    builder = SparkSession.builder.master("local[2]").appName("benchmark")
-    for name, value in {
-        "spark.ui.enabled": "false",
-        "spark.driver.memory": "3g",
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
-        "spark.driver.maxResultSize": "0",
-        "spark.sql.shuffle.partitions": "4",
-        "spark.local.dir": str(folder),
-        "spark.log.level": "ERROR",
-    }.items():
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    layer = Spark(
+        master="local[2]",
+        driver_memory="3g",
+        config={"spark.local.dir": str(folder), "spark.driver.maxResultSize": "0"},
+    )
+    builder = SparkSession.builder
+    for name, value in spark_properties(layer, "benchmark", paths.home()).items():
         builder = builder.config(name, value)
     return builder.getOrCreate()
 

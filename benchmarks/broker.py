@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import confluent_kafka
@@ -91,7 +92,7 @@ def _measure(
     broker, lines = given
     broker.delete_topic(TOPIC)
     broker.create_topic(TOPIC, PARTITIONS)
-    for what, run in (("write", lambda: way.write(lines)), ("read", way.read)):
+    for what, run in (("write", partial(way.write, lines)), ("read", way.read)):
         started = time.perf_counter()
         count = run()
         seconds = time.perf_counter() - started

@@ -74,8 +74,9 @@ def daemon(log: Path, *arguments: str) -> Iterator[None]:
     try:
         yield
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(20)
+        # It has nothing to finish, and a worker's executors are its children.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +132,10 @@ def conf(home: Path, cluster: Cluster, kafka_broker: str) -> Path:
     )
     path = home / "cluster.toml"
     path.write_text(
-        f'app = "wordcount"\n[input_topic]\nbroker = "{kafka_broker}"\nname = "{INPUT}"\npartitions = 2\n'
-        f'[update_topic]\nname = "{UPDATE}"\n[batch.spark]\n{spark}[speed.spark]\n{spark}'
+        'app = "wordcount"\n'
+        f'[input_topic]\nbroker = "{kafka_broker}"\nname = "{INPUT}"\npartitions = 2\n'
+        f'[update_topic]\nname = "{UPDATE}"\n'
+        f"[batch.spark]\n{spark}[speed.spark]\n{spark}"
     )
     return path
 
