@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.launch import ByPython, layer_arguments, spark_layer
+from cli.launch import ByPython, layer_arguments, run_on_spark
 from cli.options import Conf, Sets, settings_of
 
 Once = Annotated[bool, typer.Option("--once", help="Make one generation, then leave.")]
@@ -27,4 +27,4 @@ def batch(
     arguments = layer_arguments(conf, sets)
     switches = {"--once": once, "--accept-loss": accept_loss}
     arguments += [name for name, given in switches.items() if given]
-    spark_layer("batch", settings_of(conf, sets), arguments, python).show_and_exec()
+    run_on_spark("batch", settings_of(conf, sets), arguments, python)

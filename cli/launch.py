@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shlex
+import signal
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from cli.errors import EXIT_UNAVAILABLE, UserError
+from cli.processes import children
 from common.paths import ROOT, home
 
 if TYPE_CHECKING:
@@ -47,10 +51,36 @@ class Launch:
             lines[-1].append(shlex.quote(word))
         return " \\\n  ".join([*variables, *map(" ".join, lines)])
 
-    def show_and_exec(self) -> NoReturn:
-        """Print the command to standard error and become this process."""
+    def show(self) -> None:
+        """Print the command to standard error."""
         print(self, file=sys.stderr, flush=True)
+
+    def exec(self) -> NoReturn:
+        """Become this process."""
         os.execvpe(self.command[0], list(self.command), self.environment)
+
+    def supervise(self) -> int:
+        """Run spark-submit to its end, and stop the driver when this process is told to stop.
+
+        spark-submit is a Java process that starts the driver's Python.  Told to stop itself,
+        as Ctrl-C would, it takes Spark away from the driver at once, and does not stop it.
+
+        Returns
+        -------
+        int
+            The driver's exit code; 128 + n where signal n has ended spark-submit.
+        """
+        process = subprocess.Popen(self.command, env=self.environment, start_new_session=True)
+
+        def forward(*_: object) -> None:
+            for pid in children(process.pid) or [process.pid]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, forward)
+        code = process.wait()
+        return code if code >= 0 else 128 - code
 
 
 def layer_arguments(conf: Path | None, sets: Sequence[str] | None) -> list[str]:
@@ -74,8 +104,10 @@ def by_python(layer: str, arguments: Sequence[str]) -> Launch:
     return Launch([sys.executable, "-m", f"{layer}_layer", *arguments], _variables())
 
 
-def spark_layer(layer: str, settings: Settings, arguments: Sequence[str], python: bool) -> Launch:
-    """Return how to start the batch or speed layer: by spark-submit, or by Python alone.
+def run_on_spark(
+    layer: str, settings: Settings, arguments: Sequence[str], python: bool
+) -> NoReturn:
+    """Run the batch or speed layer in the foreground, and leave with its exit code.
 
     Raises
     ------
@@ -85,11 +117,13 @@ def spark_layer(layer: str, settings: Settings, arguments: Sequence[str], python
     from common.spark_conf import SparkSetupError
 
     if python:
-        return by_python(layer, arguments)
+        by_python(layer, arguments).exec()
     try:
-        return by_spark_submit(layer, settings, arguments)
+        launch = by_spark_submit(layer, settings, arguments)
     except SparkSetupError as error:
         raise UserError(str(error), exit_code=EXIT_UNAVAILABLE) from None
+    launch.show()
+    raise typer.Exit(launch.supervise())
 
 
 def by_spark_submit(layer: str, settings: Settings, arguments: Sequence[str]) -> Launch:

@@ -143,17 +143,39 @@ def _spawn(command: Sequence[str], environment: Mapping[str, str], log: Path) ->
 
 def start_mark(pid: int) -> str | None:
     """Return when the process started, in a form of the system's own; None if it has ended."""
-    if not Path("/proc/self/stat").exists():
-        command = ["ps", "-o", "lstart=", "-p", str(pid)]
-        told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-        return told.strip() or None
+    if not _has_proc():
+        return _ps("lstart=", "-p", str(pid)).strip() or None
+    fields = _stat(pid)
+    return None if fields is None or fields[0] in "ZX" else fields[19]
+
+
+def children(pid: int) -> list[int]:
+    """Return the numbers of the processes that the process has started and that still run."""
+    if not _has_proc():
+        pairs = [line.split() for line in _ps("pid=,ppid=", "-A").splitlines()]
+    else:
+        found = [entry.name for entry in Path("/proc").glob("[0-9]*")]
+        pairs = [[name, fields[1]] for name in found if (fields := _stat(int(name)))]
+    return [int(child) for child, parent in pairs if int(parent) == pid]
+
+
+def _has_proc() -> bool:
+    return Path("/proc/self/stat").exists()
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Return the fields of ``/proc/<pid>/stat`` from the state (third) on; None if it ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    # The command's name is in brackets and may have brackets and blanks of its own.
-    state, *fields = stat.rpartition(")")[2].split()
-    return None if state in "ZX" else fields[18]
+    # The command's name before them is in brackets and may have brackets and blanks.
+    return stat.rpartition(")")[2].split()
+
+
+def _ps(columns: str, *which: str) -> str:
+    command = ["ps", "-o", columns, *which]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def last_lines(path: Path, count: int = 8) -> str:

@@ -9,4 +9,4 @@ from cli.options import Conf, Sets, settings_of
 def serving(conf: Conf = None, sets: Sets = None) -> None:
     """Run the serving layer, until Ctrl-C."""
     settings_of(conf, sets)
-    by_python("serving", layer_arguments(conf, sets)).show_and_exec()
+    by_python("serving", layer_arguments(conf, sets)).exec()

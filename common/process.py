@@ -55,8 +55,9 @@ def log_to_stderr(stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
-    for noisy in ("py4j", "kafka"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger("py4j").setLevel(logging.WARNING)
+    # It tells each attempt to connect as an error; common.broker says once what matters.
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)
 
 
 def parser(layer: str, description: str) -> argparse.ArgumentParser:

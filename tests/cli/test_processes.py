@@ -16,8 +16,9 @@ import pytest
 
 from cli.errors import UserError
 from cli.launch import by_python, by_spark_submit, layer_arguments
-from cli.processes import Background, start_mark
+from cli.processes import Background, children, start_mark
 from common.config import load
+from common.paths import ROOT
 
 SLEEPER = [sys.executable, "-c", "import time; print('awake', flush=True); time.sleep(600)"]
 STUBBORN = [
@@ -119,6 +120,38 @@ def test_the_printed_command_is_the_one_that_runs(tmp_path: Path) -> None:
     assert "spark.x=a 'b'" in words
     assert words[words.index("--name") + 1] == "gemsbok-batch-my app"
     assert words[-4:] == ["--conf", str(tmp_path / "a b.toml"), "--set", "ml.seed=1"]
+
+
+SUPERVISOR = """
+import sys
+from cli.launch import Launch
+sys.exit(Launch(["sh", "-c", sys.argv[1]], {}).supervise())
+"""
+#: As spark-submit does: a process that waits for the driver and ends with its exit code.
+DRIVER = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+print("awake", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_supervisor_that_is_told_to_stop_stops_the_driver(number: signal.Signals) -> None:
+    script = f"{shlex.join([sys.executable, '-c', DRIVER])}; exit $?"
+    command = [sys.executable, "-c", SUPERVISOR, script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as supervisor:
+        assert supervisor.stdout is not None
+        assert supervisor.stdout.readline() == "awake\n"
+        (submit,) = children(supervisor.pid)
+        assert len(children(submit)) == 1
+        supervisor.send_signal(number)
+        assert supervisor.wait(20) == 7
+
+
+def test_a_supervisor_tells_by_which_signal_spark_submit_ended() -> None:
+    command = [sys.executable, "-c", SUPERVISOR, "kill -9 $$"]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == 137
 
 
 def test_by_python_runs_this_interpreter() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import subprocess
 import time
@@ -23,7 +22,7 @@ import pytest
 
 from cli import paths, ports
 from cli.launch import Launch, by_spark_submit, layer_arguments, spark_home
-from cli.processes import last_lines
+from cli.processes import children, last_lines
 from cli.topics import create_topics
 from common.broker import Broker, open_broker
 from common.broker.api import read_all
@@ -175,7 +174,7 @@ def test_both_layers_run_on_two_workers(conf: Path, broker: Broker, cluster: Clu
         assert n_executors(cluster) == 2
     updates = [message.value for message in messages(broker) if message.key == UP]
     assert sorted(updates) == ["e,1,f", "f,1,e"]
-    assert re.search("speed layer stopped", log.read_text())
+    assert "speed layer stopped" in log.read_text()
 
 
 def run_batch_once(conf: Path) -> None:
@@ -202,21 +201,13 @@ def speed_layer(conf: Path) -> Iterator[Path]:
     try:
         wait_for(lambda: "layer started" in log.read_text(), 60, lambda: last_lines(log, 20))
         yield log
-        driver = re.findall(r"^\d+$", children(process.pid), re.MULTILINE)
-        assert len(driver) == 1
-        os.kill(int(driver[0]), signal.SIGTERM)
+        (driver,) = children(process.pid)
+        os.kill(driver, signal.SIGTERM)
         assert process.wait(60) == 0, last_lines(log, 20)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-
-
-def children(pid: int) -> str:
-    command = ["ps", "-o", "pid=", "--ppid", str(pid)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.replace(
-        " ", ""
-    )
 
 
 def has_folded(broker: Broker, n_events: int) -> bool:

@@ -220,6 +220,7 @@ def test_engines_agree(layer: Layer, implicit: bool) -> None:
     else:
         assert scores[0] == pytest.approx(scores[1], rel=0.1)
         assert -1.0 < scores[0] < 0
+        assert run is not None
         assert run.built.metrics["rmse"] == -scores[1]
 
 

@@ -1,0 +1,105 @@
+"""Each conformance test runs over all families, found by their files."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pytest
+
+from batch_layer.api import BatchContext
+from common.config import Settings, families, load
+from common.model_store import Generation, Manifest, ModelStore
+from common.updates import stored
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+TIMESTAMP = 1_700_000_000_000
+
+
+@dataclass
+class Family:
+    """One family: its modules, its samples, and how to build a generation of it."""
+
+    name: str
+    sample: ModuleType
+    settings: Settings
+    folder: Path
+
+    def module(self, layer: str) -> Any:
+        """Return the family's module of a layer (or of ``common``)."""
+        package = "common" if layer == "common" else f"{layer}_layer"
+        return importlib.import_module(f"{package}.apps.{self.name}")
+
+    def build(
+        self, spark: SparkSession, new: Sequence[str], past: Sequence[str] = (), number: int = 1
+    ) -> Generation | None:
+        """Train a generation; None where the family builds none."""
+        store = ModelStore(str(self.folder / f"store-{number}"))
+        directory = store.new(TIMESTAMP)
+        context = BatchContext(spark, self.settings, directory, TIMESTAMP)
+        frames = [_frame(spark, past, 0) if past else None, _frame(spark, new, len(past))]
+        built = self.module("batch").Batch(self.settings).run(context, frames[1], frames[0])
+        if built is None:
+            return None
+        manifest = Manifest(TIMESTAMP, self.name, built.model_file, {}, "t", {0: len(new)})
+        return store.commit(directory, manifest)
+
+    def speed(self, generation: Generation) -> Any:
+        """Load a generation in the speed layer."""
+        model = self.module("speed").Speed(self.settings)
+        model.load(stored(generation))
+        return model
+
+    def serving(self, generation: Generation) -> Any:
+        """Load a generation in the serving layer."""
+        model = self.module("serving").Serving(self.settings)
+        model.load(stored(generation))
+        return model
+
+
+def events(lines: Sequence[str], start: int = 0) -> pa.RecordBatch:
+    """Return lines as the speed layer gets them."""
+    numbers = range(start, start + len(lines))
+    return pa.record_batch(
+        {
+            "partition": pa.array([0] * len(lines), pa.int32()),
+            "offset": pa.array(numbers, pa.int64()),
+            "timestamp": pa.array([TIMESTAMP + number for number in numbers], pa.int64()),
+            "value": pa.array(lines, pa.string()),
+        }
+    )
+
+
+def _frame(spark: SparkSession, lines: Sequence[str], start: int) -> DataFrame:
+    schema = "partition INT, offset BIGINT, timestamp BIGINT, key STRING, value STRING"
+    rows = [(0, start + n, TIMESTAMP + start + n, None, line) for n, line in enumerate(lines)]
+    return spark.createDataFrame(rows, schema)
+
+
+@pytest.fixture(params=families())
+def family(request: pytest.FixtureRequest, tmp_path: Path) -> Family:
+    """Each family in turn."""
+    sample = importlib.import_module(f"tests.conformance.families.{request.param}")
+    settings = load(flags={"app": request.param, **sample.SETTINGS}, environment={})
+    return Family(request.param, sample, settings, tmp_path)
+
+
+@pytest.fixture
+def build(family: Family, spark: SparkSession) -> Callable[..., Generation]:
+    """Builds generations of the family; each call has a store of its own."""
+    numbers = itertools.count(1)
+
+    def made(new: Sequence[str], past: Sequence[str] = ()) -> Generation:
+        generation = family.build(spark, new, past, next(numbers))
+        assert generation is not None
+        return generation
+
+    return made

@@ -1,0 +1,47 @@
+"""What every family keeps in the batch layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyarrow as pa
+import pytest
+
+from common.model_store import Generation
+from tests.conformance.conftest import Family
+
+pytestmark = pytest.mark.integration
+Build = Callable[..., Generation]
+
+
+def test_the_same_data_and_seed_give_the_same_files(family: Family, build: Build) -> None:
+    lines = family.sample.lines()
+    first, second = build(lines[:300], []), build(lines[:300], [])
+    assert len(first.manifest.files) >= 2
+    assert first.manifest.files == second.manifest.files
+
+
+def test_what_is_past_and_what_is_new_does_not_change_the_model(
+    family: Family, build: Build
+) -> None:
+    lines = family.sample.lines()
+    whole, parts = build(lines), build(lines[20:], lines[:20])
+    one, other = (family.sample.predictions(family.serving(g)) for g in (whole, parts))
+    assert one.keys() == other.keys()
+    assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_good_lines_pass_and_bad_ones_have_a_reason(family: Family) -> None:
+    common = family.module("common")
+    good, bad = family.sample.lines(), family.sample.BAD_LINES
+    assert common.check(pa.array(good)).null_count == len(good) > 0
+    reasons = common.check(pa.array(bad, pa.string())).to_pylist()
+    assert len(reasons) >= 2
+    assert all(reasons), dict(zip(bad, reasons, strict=True))
+
+
+def test_keys_are_stable_and_spread(family: Family) -> None:
+    key, lines = family.module("common").key, family.sample.lines()
+    keys = [key(line) for line in lines]
+    assert keys == [key(line) for line in lines]
+    assert len(set(keys)) > 8

@@ -1,0 +1,106 @@
+"""What every family keeps in the serving layer."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from common.broker.memory import MemoryBroker
+from common.messages import MessageError
+from common.model_store import Generation
+from serving_layer.app import create_app
+from tests.conformance.conftest import Family, events
+
+pytestmark = pytest.mark.integration
+Build = Callable[..., Generation]
+
+
+@dataclass
+class Served:
+    """The model that requests see."""
+
+    model: Any = None
+    generation: int | None = None
+    model_age_seconds: float | None = None
+
+    def status(self) -> dict[str, object]:
+        return {"missing": "no model generation yet"}
+
+
+def client(family: Family, model: Any = None, read_only: bool = False) -> FlaskClient:
+    api = family.settings.serving.api.model_copy(update={"read_only": read_only})
+    serving = family.settings.serving.model_copy(update={"api": api})
+    settings = family.settings.model_copy(update={"serving": serving})
+    broker = MemoryBroker()
+    broker.create_topic(settings.input_topic.name, 1)
+    producer = None if read_only else broker.producer()
+    return create_app(settings, Served(model, 1 if model else None), producer).test_client()
+
+
+def test_without_a_model_every_query_is_503_and_says_why(family: Family) -> None:
+    asking = client(family)
+    assert len(family.sample.QUERIES) > 0
+    for path in [*family.sample.QUERIES, "/ready", "/model.pmml"]:
+        reply = asking.get(path)
+        assert reply.status_code == 503, path
+        assert "no model generation yet" in reply.text
+
+
+def test_csv_and_json_say_the_same(family: Family, build: Build) -> None:
+    asking = client(family, family.serving(build(family.sample.lines())))
+    for path in family.sample.QUERIES:
+        as_json = asking.get(path, headers={"Accept": "application/json"}).get_json()
+        as_csv = list(csv.reader(io.StringIO(asking.get(path).text)))
+        rows = list(as_json.items()) if isinstance(as_json, dict) else as_json
+        rows = [list(row.values()) if isinstance(row, dict) else row for row in rows]
+        assert len(rows) > 0, path
+        assert [[str(cell) for cell in row] for row in rows] == as_csv, path
+
+
+def test_unknown_ids_are_404(family: Family, build: Build) -> None:
+    asking = client(family, family.serving(build(family.sample.lines())))
+    assert [asking.get(path).status_code for path in family.sample.UNKNOWN] == [404] * len(
+        family.sample.UNKNOWN
+    )
+
+
+def test_read_only_refuses_every_write(family: Family, build: Build) -> None:
+    asking = client(family, family.serving(build(family.sample.lines())), read_only=True)
+    assert len(family.sample.WRITES) > 0
+    for method, path in family.sample.WRITES:
+        reply = asking.open(path, method=method, data="\0 not a line", content_type="text/csv")
+        assert (reply.status_code, reply.text.strip()) == (403, "Serving Layer is read-only")
+
+
+def test_updates_twice_are_updates_once(family: Family, build: Build) -> None:
+    lines = family.sample.lines()
+    generation = build(lines[: len(lines) // 2])
+    updates = family.speed(generation).build_updates(events(lines[-20:]))
+    once, twice = family.serving(generation), family.serving(generation)
+    before = family.sample.state(once)
+    for update in updates:
+        once.apply(update)
+    for update in [*updates, *updates]:
+        twice.apply(update)
+    assert family.sample.state(once) == family.sample.state(twice) != before
+
+
+def test_updates_that_cannot_be_read_change_nothing(family: Family, build: Build) -> None:
+    model = family.serving(build(family.sample.lines()))
+    before = family.sample.state(model)
+    for update in family.sample.BAD_UPDATES:
+        with pytest.raises(MessageError):
+            model.apply(update)
+    assert family.sample.state(model) == before
+
+
+def test_the_metrics_name_the_application(family: Family) -> None:
+    text = client(family).get("/metrics").text
+    assert len(re.findall(r"^gemsbok_\w+", text, re.MULTILINE)) > 3

@@ -1,0 +1,47 @@
+"""What every family keeps in the speed layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from common.messages import MessageError
+from common.model_store import Generation
+from tests.conformance.conftest import Family, events
+
+pytestmark = pytest.mark.integration
+Build = Callable[..., Generation]
+
+
+def test_a_restart_from_the_updates_goes_on_alike(family: Family, build: Build) -> None:
+    lines = family.sample.lines()
+    past, first, second = lines[: len(lines) // 2], lines[-20:-10], lines[-10:]
+    generation = build(past)
+    running, restarted = family.speed(generation), family.speed(generation)
+    updates = running.build_updates(events(first))
+    assert len(updates) > 0
+    for update in updates:
+        restarted.apply(update)
+    assert restarted.build_updates(events(second, 10)) == running.build_updates(events(second, 10))
+
+
+def test_the_same_events_give_the_same_updates(family: Family, build: Build) -> None:
+    lines = family.sample.lines()
+    generation = build(lines[: len(lines) // 2])
+    batch = events(lines[-20:])
+    one, other = (family.speed(generation).build_updates(batch) for _ in range(2))
+    assert len(one) > 0
+    assert one == other
+
+
+def test_updates_that_cannot_be_read_are_refused(family: Family, build: Build) -> None:
+    model = family.speed(build(family.sample.lines()))
+    assert len(family.sample.BAD_UPDATES) > 2
+    for update in family.sample.BAD_UPDATES:
+        with pytest.raises(MessageError):
+            model.apply(update)
+
+
+def test_a_generation_of_ours_is_loaded_whole(family: Family, build: Build) -> None:
+    assert family.speed(build(family.sample.lines())).fraction_loaded == 1.0
