@@ -101,7 +101,9 @@ def by_python(layer: str, arguments: Sequence[str]) -> Launch:
     arguments : sequence of str
         The layer's own arguments.
     """
-    return Launch([sys.executable, "-m", f"{layer}_layer", *arguments], _variables())
+    # A folder of the user's that is named `common` must not be imported.
+    safe = ["-P"] if sys.version_info >= (3, 11) else []
+    return Launch([sys.executable, *safe, "-m", f"{layer}_layer", *arguments], _variables())
 
 
 def run_on_spark(

@@ -1,27 +1,15 @@
-"""Where the parts of an installation lie.
-
-Everything that a run writes is under one state folder: ``$GEMSBOK_HOME``, or
-``.gemsbok`` beside the code.
-"""
+"""Where the parts of an installation lie, beside what :mod:`common.paths` knows."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from common.paths import ROOT, home, jars_dir
+
+__all__ = ["JARS_LOCK", "REQUIREMENTS_LOCK", "ROOT", "cache_dir", "home", "jars_dir", "logs_dir"]
+
 REQUIREMENTS_LOCK = ROOT / "requirements.lock"
 JARS_LOCK = ROOT / "jars.lock"
-
-
-def home() -> Path:
-    """Return the state folder, absolute; it need not exist yet."""
-    return Path(os.environ.get("GEMSBOK_HOME") or ROOT / ".gemsbok").absolute()
-
-
-def jars_dir(jar_set: str) -> Path:
-    """Return the folder of one set of jars, ``spark`` or ``kafka``."""
-    return home() / "jars" / jar_set
 
 
 def logs_dir() -> Path:

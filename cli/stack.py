@@ -47,10 +47,11 @@ class Row:
 
 
 def rows(home: Path) -> Iterator[Row]:
-    """Yield what runs under the state folder `home`, the broker first."""
-    broker = LocalKafka(home).status()
-    state = "running" if broker.running else "stopped"
-    yield Row("kafka", state, broker.pid, None, broker.address or "", broker.log)
+    """Yield what runs under the state folder `home`: the embedded broker, if used, and layers."""
+    if (home / "kafka").exists():
+        broker = LocalKafka(home).status()
+        state = "running" if broker.running else "stopped"
+        yield Row("kafka", state, broker.pid, None, broker.address or "", broker.log)
     for name in LAYERS:
         yield _row(Background(home, name))
 

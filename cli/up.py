@@ -65,8 +65,13 @@ def start_broker(settings: Settings, state: Path) -> None:
         raise UserError(message, "Stop it (`bin/gemsbok kafka stop`), or set input_topic.broker.")
     mark = started_broker_mark(state)
     mark.parent.mkdir(parents=True, exist_ok=True)
+    # First the mark: a call that is killed meanwhile must not leave a broker that nobody stops.
     mark.touch()
-    broker.start()
+    try:
+        broker.start()
+    except BaseException:
+        mark.unlink()
+        raise
 
 
 def make_topics(settings: Settings) -> None:

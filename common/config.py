@@ -17,13 +17,11 @@ import importlib.util
 import json
 import os
 import pkgutil
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -32,13 +30,12 @@ from pydantic import (
     create_model,
     model_validator,
 )
-from typing_extensions import Self
 
 from common import config_sources as sources
 from common.config_errors import nearest, refused_values, unknown_keys
-from common.config_fields import Form, Keys
+from common.config_fields import Keys
 from common.config_sources import ConfigError as ConfigError
-from common.paths import home
+from common.config_types import Address, File, Heap, Location, TopicName
 
 
 class Section(BaseModel):
@@ -47,45 +44,6 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, str_min_length=1
     )
-
-
-def _address(text: str) -> str:
-    if not re.fullmatch(r"[^\s,/]+:\d{1,5}(,[^\s,/]+:\d{1,5})*|memory://[\w.-]+", text):
-        message = "must be host:port, or several with commas between them"
-        raise ValueError(message)
-    return text
-
-
-def _topic_name(text: str) -> str:
-    if not re.fullmatch(r"[\w.-]{1,200}", text, re.ASCII) or text in (".", ".."):
-        message = "must be 1 to 200 letters, digits, dots, underscores and dashes (Kafka's rule)"
-        raise ValueError(message)
-    return text
-
-
-def _heap(text: str) -> str:
-    if not re.fullmatch(r"[1-9]\d*[kmgt]", text):
-        message = "must be a number and k, m, g or t, as 512m"
-        raise ValueError(message)
-    return text
-
-
-def _location(text: str) -> str:
-    """Make a path absolute: a relative one would depend on where the process was started."""
-    if re.match(r"[a-z][a-z0-9+.-]+:", text):
-        return text
-    return str(home() / Path(text).expanduser())
-
-
-def _file(path: Path) -> Path:
-    return home() / path.expanduser()
-
-
-Address = Annotated[str, AfterValidator(_address), Form("host:port[,host:port]")]
-TopicName = Annotated[str, AfterValidator(_topic_name), Form("name of a Kafka topic")]
-Heap = Annotated[str, AfterValidator(_heap), Form("size of a Java heap: 512m, 4g")]
-Location = Annotated[str, AfterValidator(_location), Form("path or URI")]
-File = Annotated[Path, AfterValidator(_file), Form("path")]
 
 
 class InputTopic(Section):
@@ -223,7 +181,6 @@ class Api(Section):
 
     host: str = Field("127.0.0.1", description="Address to bind.")
     port: int = Field(8080, ge=0, le=65535, description="Port of HTTP; 0 takes a free one.")
-    secure_port: int = Field(8443, ge=0, le=65535, description="Port of HTTPS.")
     read_only: bool = Field(False, description="Refuse every request that writes (403).")
     context_path: str = Field("/", description="Path under which all routes lie.")
     threads: int = Field(16, ge=1, description="Requests computed at once.")
@@ -290,9 +247,7 @@ class InputSchema(Section):
 class Settings(Section):
     """The whole configuration; :func:`load` makes one with the families' sections added."""
 
-    app: str = Field(
-        "als", description="Model family: als, kmeans, forest, …, or a module of your own."
-    )
+    app: str = Field("als", description="Model family: als or wordcount, or a module of your own.")
     id: str | None = Field(None, description="Name of this instance, in logs and process names.")
     input_topic: InputTopic = Field(default_factory=InputTopic)
     update_topic: UpdateTopic = Field(default_factory=UpdateTopic)
@@ -316,7 +271,7 @@ class Settings(Section):
         return getattr(self, name)
 
     @model_validator(mode="after")
-    def _topics_differ(self) -> Self:
+    def _topics_differ(self) -> Settings:
         same_broker = self.update_broker == self.input_topic.broker
         if same_broker and self.update_topic.name == self.input_topic.name:
             message = f"input_topic.name and update_topic.name are both {self.input_topic.name!r}"

@@ -46,7 +46,7 @@ def refused_values(
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest known name, or nothing."""
-    found = difflib.get_close_matches(_snake(name), list(known), n=1, cutoff=0.6)
+    found = difflib.get_close_matches(_snake(name), list(known), n=1)
     return f"; did you mean {found[0]!r}?" if found else ""
 
 
@@ -66,26 +66,31 @@ def _dotted(one: Given) -> str:
 
 
 def _hint(one: Given, keys: Keys) -> str:
-    """Look for the nearest key: in its section, then by its name anywhere, then as a whole."""
-    section = keys.longest(one.path)
-    wrong = one.path[len(section)] if len(one.path) > len(section) else one.path[-1]
-    rest = one.path[len(section) + 1 :]
-    near = difflib.get_close_matches(_snake(wrong), names_in(keys, section), n=1, cutoff=0.6)
-    paths = [*keys.fields, *keys.sections]
-    if near:
-        found: KeyPath | None = (*section, near[0], *rest)
-        if found not in paths:
-            found = (*section, near[0])
-    else:
-        last = _snake(one.path[-1])
-        found = next((path for path in paths if path[-1] == last), None)
-        whole = {".".join(path): path for path in paths}
-        dotted = ".".join(map(_snake, one.path))
-        close = difflib.get_close_matches(dotted, whole, n=1, cutoff=0.6)
-        found = found or (whole[close[0]] if close else None)
-    if found is None:
-        return f"; known here: {', '.join(names_in(keys, section))}"
-    return f"; did you mean {_as_given(found, one)}?"
+    found = _near_in_section(one.path, keys) or _near_anywhere(one.path, keys)
+    if found is not None:
+        return f"; did you mean {_as_given(found, one)}?"
+    return f"; known here: {', '.join(names_in(keys, keys.longest(one.path)))}"
+
+
+def _near_in_section(path: KeyPath, keys: Keys) -> KeyPath | None:
+    """Look beside the first unknown name; what follows it may be right as it is."""
+    section = keys.longest(path)
+    wrong, rest = path[len(section)], path[len(section) + 1 :]
+    near = difflib.get_close_matches(_snake(wrong), names_in(keys, section), n=1)
+    if not near:
+        return None
+    found = (*section, near[0])
+    return (*found, *rest) if (*found, *rest) in keys.fields else found
+
+
+def _near_anywhere(path: KeyPath, keys: Keys) -> KeyPath | None:
+    """Look for the same name in another section, then for a similar path."""
+    paths = {".".join(one): one for one in (*keys.fields, *keys.sections)}
+    for one in paths.values():
+        if one[-1] == _snake(path[-1]):
+            return one
+    near = difflib.get_close_matches(".".join(map(_snake, path)), paths, n=1)
+    return paths[near[0]] if near else None
 
 
 def _as_given(path: KeyPath, one: Given) -> str:

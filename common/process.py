@@ -13,6 +13,7 @@ from typing import TextIO
 
 from common.broker import BrokerError, open_broker
 from common.config import ConfigError, Settings, families, load
+from common.config_sources import flag_pairs
 
 log = logging.getLogger(__name__)
 
@@ -82,14 +83,7 @@ def settings_of(given: argparse.Namespace) -> Settings:
     ConfigError
         If it is wrong, or a ``--set`` is not ``KEY=VALUE``.
     """
-    flags: dict[str, str] = {}
-    for pair in given.set:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            message = f"--set {pair}: write KEY=VALUE"
-            raise ConfigError(message)
-        flags[key] = value
-    return load(given.conf, flags)
+    return load(given.conf, flag_pairs(given.set))
 
 
 def family_module(app: str, package: str, names: tuple[str, ...]) -> ModuleType:

@@ -74,6 +74,9 @@ _PROPERTIES = {
     "spark.log.level": "ERROR",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
+    # The driver's own engines read all of a history; fewer, larger pieces come over faster.
+    "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
+    "spark.driver.maxResultSize": "0",
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     # Delta's own bookkeeping: its default of 50 tasks suits tables a thousand times larger.

@@ -14,6 +14,8 @@ from cli.demo.scoreboard import PAGE
 from cli.errors import EXIT_UNAVAILABLE, UserError
 
 HEADERS = {"Accept": "application/json", "Content-Type": "text/csv"}
+#: Some of the best items may be had before the model knows of it.
+ASKED = 2 * PAGE
 TIMEOUT_SECONDS = 60.0
 #: After a longer pause the server may be closing the connection just as a request goes out.
 IDLE_SECONDS = 5.0
@@ -50,7 +52,7 @@ class ServingClient:
 
     def recommend(self, user: str) -> list[str] | None:
         """Return the ids of the best items that the user does not know; None if it is unknown."""
-        path = f"/recommend/{quote(user, safe='')}?howMany={PAGE}"
+        path = f"/recommend/{quote(user, safe='')}?howMany={ASKED}"
         status, body = self._request("GET", path)
         if status == 404:
             return None

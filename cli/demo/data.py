@@ -31,7 +31,7 @@ MEMBERS = {
 }
 #: Fewer ratings teach nobody anything.
 FEWEST = 100
-SESSION_SHARE = 0.4
+SESSION_SHARE = 0.5
 LICENCE = (
     "MovieLens 100K: collected by GroupLens Research at the University of Minnesota "
     "(F. M. Harper and J. A. Konstan, The MovieLens Datasets, ACM TiiS 5(4), 2015). It may be "

@@ -122,7 +122,10 @@ class Match:
 
     def _count(self, event: Rating, answer: Sequence[str] | None) -> None:
         """Count an event; `answer` is None where the serving layer did not know the user."""
-        updated = self._frozen.popular(event.user) if answer is None else answer
+        if answer is None:
+            updated = self._frozen.popular(event.user)
+        else:
+            updated = self._frozen.unseen(event.user, answer)
         offered = self._frozen.recommend(event.user)
         self.show.board.add(event.item, offered, updated, self._is_new(event.user))
         self._frozen.saw(event)

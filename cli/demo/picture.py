@@ -1,21 +1,31 @@
-"""The demo's picture: hit rate over time, frozen against updated."""
+"""The demo's picture: what live updates are worth, and how soon newcomers have them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cli.demo.scoreboard import PAGE, Scoreboard
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 WINDOWS = 20
+#: Fewer events say little about a rate.
+SMALLEST_WINDOW = 100
+UPDATED, FROZEN = "#1b7f5c", "#6b7078"
 
 
-def draw(board: Scoreboard, path: Path, title: str) -> None:
-    """Write a PNG of both models' hit rate over the live events.
+def draw(board: Scoreboard, seconds: Sequence[float], path: Path, title: str) -> None:
+    """Write a PNG of both models' hit rate over the live events, and of the freshness.
 
     Parameters
     ----------
     board : Scoreboard
-        At least one window of events; nothing is drawn without events.
+        At least one event.
+    seconds : sequence of float
+        For each newcomer the seconds until there were recommendations.
     path : Path
         The PNG file; its folder is made.
     title : str
@@ -24,29 +34,46 @@ def draw(board: Scoreboard, path: Path, title: str) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    size = max(1, len(board) // WINDOWS)
-    points = [(events, *rates) for events, rates in board.windows(size)]
-    if not points:
-        return
-    events, frozen, updated = zip(*points, strict=True)
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    axes.plot(events, updated, color="#1b7f5c", linewidth=2.2, marker="o", markersize=3.5)
-    axes.plot(events, frozen, color="#8a8f98", linewidth=2.2, marker="o", markersize=3.5)
-    for values, name, colour in (
-        (updated, "updated live", "#1b7f5c"),
-        (frozen, "frozen", "#6b7078"),
-    ):
-        axes.annotate(
-            f" {name}", (events[-1], values[-1]), color=colour, va="center", fontweight="bold"
-        )
-    axes.set_ylim(0, max(*frozen, *updated) * 1.15 or 1)
-    axes.set_xlim(0, events[-1] * 1.14)
-    axes.set_xlabel(f"live events (each point: {events[0]} events)")
-    axes.set_ylabel(f"hit rate@{PAGE} of the next item")
-    axes.set_title(f"{title}: what live updates are worth", loc="left", fontweight="bold")
-    axes.grid(axis="y", alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    rates, freshness = figure.subplots(1, 2, width_ratios=(2.4, 1))
+    _draw_rates(rates, board)
+    rates.set_title(f"{title}: what live updates are worth", loc="left", fontweight="bold")
+    _draw_freshness(freshness, seconds)
+    for axes in (rates, freshness):
+        axes.grid(axis="y", alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
+
+
+def _draw_rates(axes: Axes, board: Scoreboard) -> None:
+    size = max(len(board) // WINDOWS, min(len(board), SMALLEST_WINDOW))
+    points = [(events, *rates) for events, rates in board.windows(size)]
+    events, frozen, updated = zip(*points, strict=True)
+    for values, name, colour in (
+        (updated, "updated live", UPDATED),
+        (frozen, "frozen", FROZEN),
+    ):
+        axes.plot(events, values, color=colour, linewidth=2.2, marker="o", markersize=3.5)
+        at = (events[-1], values[-1])
+        axes.annotate(f" {name}", at, color=colour, va="center", fontweight="bold")
+    axes.set_ylim(0, max(*frozen, *updated) * 1.15 or 1)
+    axes.set_xlim(0, events[-1] * 1.16)
+    axes.set_xlabel(f"live events (each point: {size} events)")
+    axes.set_ylabel(f"hit rate@{PAGE} of the next item")
+
+
+def _draw_freshness(axes: Axes, seconds: Sequence[float]) -> None:
+    import numpy as np
+
+    axes.set_title("Freshness", loc="left", fontweight="bold")
+    axes.set_xlabel("seconds from a new user's first event\nto recommendations")
+    axes.set_ylabel("new users")
+    if not seconds:
+        return
+    axes.hist(seconds, bins=20, range=(0, max(seconds)), color=UPDATED, alpha=0.75)
+    median = float(np.median(seconds))
+    axes.axvline(median, color=FROZEN, linewidth=1.5, linestyle="--")
+    top = (median, axes.get_ylim()[1])
+    axes.annotate(f" median {median:.2f} s", top, color=FROZEN, va="top")

@@ -137,8 +137,7 @@ class Demo:
                 self._last_arrivals(match.show.arrivals)
         finally:
             match.show.arrivals.close()
-        path = self._stage.workspace.picture
-        picture.draw(match.show.board, path, self._story.ratings.name)
+        self._draw(match.show)
         return self._summary(match.show, seconds)
 
     def _start(self) -> None:
@@ -237,6 +236,11 @@ class Demo:
         while arrivals.n_missing and time.monotonic() < deadline:
             self._layers.check()
             time.sleep(0.05)
+
+    def _draw(self, show: Show) -> None:
+        seconds = [arrival.seconds for arrival in show.arrivals.seen]
+        path = self._stage.workspace.picture
+        picture.draw(show.board, seconds, path, self._story.ratings.name)
 
     def _summary(self, show: Show, live_seconds: float) -> Summary:
         ratings, arrivals, workspace = self._story.ratings, show.arrivals, self._stage.workspace

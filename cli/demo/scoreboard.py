@@ -1,9 +1,10 @@
 """Who guesses the next item: the model as it was trained, and the model as it is now.
 
 Before each live event both are asked for the user's ten best new items; a hit is when the
-event's item is among them.  The frozen model never learns of an event, but, like the updated
-one, it does not offer what the user has had meanwhile, and it falls back on the most popular
-items for users whom it does not know.  So the difference is what was learned, and nothing else.
+event's item is among them.  Neither may offer what the user has had meanwhile (so the one that
+serves is asked for more than ten, as it learns of it some moments later), and both fall back on
+the most popular items of the past for users whom they do not know.  So the difference is what
+was learned, and nothing else.
 """
 
 from __future__ import annotations
@@ -72,13 +73,16 @@ class FrozenModel:
         scores = self._items.vectors @ vector
         best = np.argpartition(-scores, min(PAGE + len(seen), len(scores) - 1))
         best = best[: PAGE + len(seen)]
-        ids = [self._items.ids[row] for row in best[np.argsort(-scores[best])]]
-        return [item for item in ids if item not in seen][:PAGE]
+        return self.unseen(user, (self._items.ids[row] for row in best[np.argsort(-scores[best])]))
+
+    def unseen(self, user: str, items: Iterable[str]) -> list[str]:
+        """Return the first ten of these items that the user has not had."""
+        seen = self._seen[user]
+        return list(islice((item for item in items if item not in seen), PAGE))
 
     def popular(self, user: str) -> list[str]:
         """Return the ten most popular items that the user has not had."""
-        seen = self._seen[user]
-        return list(islice((item for item in self._popular if item not in seen), PAGE))
+        return self.unseen(user, self._popular)
 
     def saw(self, rating: Rating) -> None:
         """Remember that the user has had the item."""

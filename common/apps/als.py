@@ -87,7 +87,7 @@ class Settings(Section):
         True, description="Strengths are counts of interactions; false: they are ratings."
     )
     log_strength: bool = Field(False, description="Train on logarithms of the strengths.")
-    engine: Literal["auto", "mllib", "implicit"] = Field(
+    engine: Literal["auto", "mllib", "driver"] = Field(
         "auto", description="What trains; auto takes implicit on the driver for what fits there."
     )
     engine_max_ratings: int = Field(

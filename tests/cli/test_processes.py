@@ -156,5 +156,6 @@ def test_a_supervisor_tells_by_which_signal_spark_submit_ended() -> None:
 
 def test_by_python_runs_this_interpreter() -> None:
     launch = by_python("speed", layer_arguments(None, None))
-    assert list(launch.command) == [sys.executable, "-m", "speed_layer"]
+    assert launch.command[0] == sys.executable
+    assert list(launch.command[-2:]) == ["-m", "speed_layer"]
     assert launch.environment["GEMSBOK_HOME"]

@@ -57,11 +57,14 @@ def test_csv_and_json_say_the_same(family: Family, build: Build) -> None:
     asking = client(family, family.serving(build(family.sample.lines())))
     for path in family.sample.QUERIES:
         as_json = asking.get(path, headers={"Accept": "application/json"}).get_json()
-        as_csv = list(csv.reader(io.StringIO(asking.get(path).text)))
-        rows = list(as_json.items()) if isinstance(as_json, dict) else as_json
-        rows = [list(row.values()) if isinstance(row, dict) else row for row in rows]
-        assert len(rows) > 0, path
-        assert [[str(cell) for cell in row] for row in rows] == as_csv, path
+        plain = asking.get(path)
+        assert len(as_json) > 0, path
+        if isinstance(as_json, dict):  # a map has one form only
+            assert plain.get_json() == as_json
+            continue
+        rows = [list(row.values()) if isinstance(row, dict) else [row] for row in as_json]
+        expected = [[str(cell) for cell in row] for row in rows]
+        assert list(csv.reader(io.StringIO(plain.text))) == expected, path
 
 
 def test_unknown_ids_are_404(family: Family, build: Build) -> None:
@@ -76,7 +79,8 @@ def test_read_only_refuses_every_write(family: Family, build: Build) -> None:
     assert len(family.sample.WRITES) > 0
     for method, path in family.sample.WRITES:
         reply = asking.open(path, method=method, data="\0 not a line", content_type="text/csv")
-        assert (reply.status_code, reply.text.strip()) == (403, "Serving Layer is read-only")
+        assert reply.status_code == 403
+        assert "Serving Layer is read-only" in reply.text
 
 
 def test_updates_twice_are_updates_once(family: Family, build: Build) -> None:

@@ -48,8 +48,8 @@ def state(model: Serving) -> object:
     return (
         list(view.users.ids),
         view.users.vectors.tolist(),
-        list(view.items.ids),
-        view.items.vectors.tolist(),
+        list(view.items.matrix.ids),
+        view.items.matrix.vectors.tolist(),
         [sorted(known.of(row).tolist()) for row in range(len(view.users))],
     )
 
@@ -57,7 +57,7 @@ def state(model: Serving) -> object:
 def predictions(model: Serving) -> dict[str, float]:
     """Estimated strength of each pair of user and item."""
     view = model.view
-    users, items = view.users, view.items
+    users, items = view.users, view.items.matrix
     scores = users.vectors @ items.vectors.T
     return {
         f"{user}|{item}": float(scores[row, column])

@@ -1,0 +1,169 @@
+"""``up``, ``status`` and ``down`` around layers that only pretend: what starts, waits, ends."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from cli import ports, up
+from cli.__main__ import main
+from cli.down import stop_all
+from cli.errors import UserError
+from cli.launch import Launch
+from cli.local_kafka import LocalKafka
+from cli.processes import Background
+from cli.stack import LAYERS, rows, started_broker_mark
+from common.config import Settings, load
+
+SPARK_LAYER = (
+    "print('INFO x: some layer started, app als', flush=True); import time; time.sleep(600)"
+)
+SERVER = """
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == "/ready" else 404)
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+class Pretend:
+    """Stands for the layers' command lines; what `broken` names ends with an error."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.broken = ""
+
+    def __call__(self, layer: str, arguments: Sequence[str]) -> Launch:
+        code = SERVER if layer == "serving" else SPARK_LAYER
+        if layer == self.broken:
+            code = "raise SystemExit('there is no topic x')"
+        return Launch([sys.executable, "-c", code, str(self.port), *arguments], {})
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("GEMSBOK_HOME", str(tmp_path))
+    yield tmp_path
+    stop_all(tmp_path, 5)
+
+
+@pytest.fixture
+def pretend(home: Path, monkeypatch: pytest.MonkeyPatch) -> Pretend:
+    made = Pretend(ports.free_port())
+    monkeypatch.setattr(up, "by_python", made)
+    return made
+
+
+@pytest.fixture
+def settings(pretend: Pretend) -> Settings:
+    return load(flags={"serving.api.port": pretend.port}, environment={})
+
+
+def states(home: Path) -> dict[str, str]:
+    return {row.name: row.state for row in rows(home)}
+
+
+STOPPED = {"serving": "stopped", "speed": "stopped", "batch": "stopped"}
+STARTED = {"serving": "ready", "speed": "running", "batch": "running"}
+
+
+def test_all_layers_start_are_shown_and_stop_in_the_opposite_order(
+    home: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert states(home) == STOPPED
+    up.start_layers(settings, [], 30)
+    assert states(home) == STARTED
+    assert main(["status", "--json"]) == 0
+    shown = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert shown["serving"]["address"] == f"http://127.0.0.1:{settings.serving.api.port}"
+    assert shown["batch"]["pid"] > 0
+    assert shown["batch"]["log"] == str(home / "logs" / "batch.log")
+    assert main(["down", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"stopped": ["batch", "speed", "serving"]}
+    assert main(["status"]) == 3
+    assert states(home) == STOPPED
+    capsys.readouterr()
+    assert main(["down"]) == 0
+    assert "Nothing was running." in capsys.readouterr().out
+
+
+def test_a_second_start_leaves_what_runs_and_adds_what_is_missing(
+    home: Path, settings: Settings
+) -> None:
+    up.start_layers(settings, [], 30)
+    before = {name: Background(home, name).find() for name in LAYERS}
+    Background(home, "speed").stop(5)
+    up.start_layers(settings, [], 30)
+    after = {name: Background(home, name).find() for name in LAYERS}
+    assert states(home) == STARTED
+    assert after["serving"] == before["serving"]
+    assert after["speed"] != before["speed"]
+
+
+def test_a_layer_that_ends_is_told_with_its_last_words_and_nothing_stays(
+    home: Path, settings: Settings, pretend: Pretend
+) -> None:
+    pretend.broken = "batch"
+    with pytest.raises(UserError, match="there is no topic x") as caught:
+        up.start_layers(settings, [], 30)
+    assert "batch.log" in caught.value.remedy
+    assert states(home) == STOPPED
+
+
+def test_a_layer_that_is_not_ready_in_time_is_stopped_again(
+    home: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(up, "READY_LINE", b"never written")
+    with pytest.raises(UserError, match="speed layer is not ready in 1 s"):
+        up.start_layers(settings, [], 1)
+    assert states(home) == STOPPED
+
+
+def test_an_old_line_of_the_log_does_not_count(
+    home: Path, settings: Settings, pretend: Pretend
+) -> None:
+    (home / "logs").mkdir()
+    (home / "logs" / "batch.log").write_text("batch layer started, app als\n")
+    pretend.broken = "batch"
+    with pytest.raises(UserError, match="The batch layer ended"):
+        up.start_layers(settings, [], 30)
+
+
+def test_a_taken_port_is_told_with_its_owner(home: Path, settings: Settings) -> None:
+    up.start_layers(settings, [], 30)
+    other = Background(home / "other", "serving")
+    with pytest.raises(UserError, match=r"is taken by python.* \(pid \d+\)"):
+        up._start(other, settings, [])
+    assert other.find() is None
+
+
+def test_a_port_that_is_not_known_is_refused(home: Path, pretend: Pretend) -> None:
+    free = load(flags={"serving.api.port": 0}, environment={})
+    with pytest.raises(UserError, match="must be known"):
+        up.start_layers(free, [], 5)
+
+
+def test_a_broker_that_does_not_start_is_none_of_ours(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(broker: LocalKafka) -> bool:
+        message = "The broker ended at once."
+        raise UserError(message)
+
+    monkeypatch.setattr(LocalKafka, "start", fail)
+    address = f"127.0.0.1:{ports.free_port()}"
+    with pytest.raises(UserError, match="ended at once"):
+        up.start_broker(load(flags={"input_topic.broker": address}, environment={}), home)
+    assert not started_broker_mark(home).exists()
+
+
+@pytest.mark.parametrize("address", ["kafka.example:9092", "127.0.0.1:1,127.0.0.1:2"])
+def test_a_broker_elsewhere_is_not_started(home: Path, address: str) -> None:
+    up.start_broker(load(flags={"input_topic.broker": address}, environment={}), home)
+    assert not (home / "kafka").exists()
