@@ -206,3 +206,36 @@ def at_or_after(topic_id: str, cut: Mapping[int, int]) -> Column:
     for partition, offset in cut.items():
         covered |= (F.col("partition") == partition) & (F.col("offset") < offset)
     return (F.col("topic_id") == topic_id) & ~covered
+
+
+@dataclass(frozen=True)
+class SplitSummary:
+    """How many rows lie on either side of a cut, and their times.
+
+    Attributes
+    ----------
+    new_rows, past_rows : int
+        Rows that the cut does not cover, and rows that it does.
+    data_range : (int, int)
+        Oldest and newest Kafka timestamp (ms) of all; (0, 0) where there are no rows.
+    """
+
+    new_rows: int
+    past_rows: int
+    data_range: tuple[int, int]
+
+
+def split_summary(rows: DataFrame, new: Column) -> SplitSummary:
+    """Count rows by a condition, in one pass."""
+    from pyspark.sql import functions as F
+
+    found = rows.groupBy(new.alias("new")).agg(
+        F.count("*").alias("rows"),
+        F.min("timestamp").alias("old"),
+        F.max("timestamp").alias("young"),
+    )
+    parts = {row["new"]: row for row in found.collect()}
+    counts = {side: row["rows"] for side, row in parts.items()}
+    oldest = min((row["old"] for row in parts.values()), default=0)
+    newest = max((row["young"] for row in parts.values()), default=0)
+    return SplitSummary(counts.get(True, 0), counts.get(False, 0), (oldest, newest))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from batch_layer import retention
 from batch_layer.api import BatchContext, BatchUpdate, Built
-from batch_layer.history import EVENT_COLUMNS, Complete, History, at_or_after
+from batch_layer.history import EVENT_COLUMNS, Complete, History, at_or_after, split_summary
 from batch_layer.ingest import Ingest, Ingested, existing_topic
 from batch_layer.publish import Publisher
 from common.broker import Broker
@@ -90,7 +90,7 @@ class _Data:
     version: int
     new: DataFrame
     past: DataFrame | None
-    data_range: tuple[int, int] | None
+    data_range: tuple[int, int]
 
 
 class BatchLayer:
@@ -181,15 +181,14 @@ class BatchLayer:
         if cut == complete.offsets:
             return None
         version = self._history.version()
-        rows = self._history.rows(version)
-        new = at_or_after(complete.topic_id, cut)
-        self.report.new_rows = rows.where(new).count()
-        self.report.past_rows = rows.where(~new).count()
-        if not self.report.new_rows:
+        rows, new = self._history.rows(version), at_or_after(complete.topic_id, cut)
+        split = split_summary(rows, new)
+        self.report.new_rows, self.report.past_rows = split.new_rows, split.past_rows
+        if not split.new_rows:
             return None
-        past = rows.where(~new).select(*EVENT_COLUMNS) if self.report.past_rows else None
-        new_rows = rows.where(new).select(*EVENT_COLUMNS)
-        return _Data(complete, version, new_rows, past, self._history.data_range())
+        events = rows.select(*EVENT_COLUMNS, new.alias("new"))
+        past = events.where("NOT new").drop("new") if split.past_rows else None
+        return _Data(complete, version, events.where("new").drop("new"), past, split.data_range)
 
     def _build(self, timestamp: int, data: _Data, parent: Generation | None) -> Generation | None:
         log.info("training on %d new and %d past rows", self.report.new_rows, self.report.past_rows)
@@ -249,8 +248,7 @@ class BatchLayer:
 
     def _age(self, data: _Data) -> None:
         storage = self._settings.batch.storage
-        newest = data.data_range[1] if data.data_range else None
-        reference = retention.reference_time(self._with.clock(), newest)
+        reference = retention.reference_time(self._with.clock(), data.data_range[1])
         retention.age_history(self._history, storage, reference)
         self._history.compact()
         retention.age_generations(self._with.store, self._settings.app, storage, reference)

@@ -13,13 +13,13 @@ log = logging.getLogger(__name__)
 _HOUR_MS = 3_600_000
 
 
-def reference_time(clock: int, newest_event: int | None) -> int:
+def reference_time(clock: int, newest_event: int) -> int:
     """Return the time (ms) against which age is measured.
 
     The earlier of the clock and the newest event: neither a clock that runs ahead nor an event
     from the future makes recent data look old.
     """
-    return clock if newest_event is None else min(clock, newest_event)
+    return min(clock, newest_event)
 
 
 def age_history(history: History, storage: Storage, reference: int) -> bool:

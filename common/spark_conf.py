@@ -81,6 +81,8 @@ _PROPERTIES = {
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     # Delta's own bookkeeping: its default of 50 tasks suits tables a thousand times larger.
     "spark.databricks.delta.snapshotPartitions": "2",
+    # Its listing of a table's folder would take 10,000 tasks.
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
     # A commit without rows still says how far the history is complete.
     "spark.databricks.delta.skipRecordingEmptyCommits": "false",
 }

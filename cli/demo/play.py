@@ -128,17 +128,18 @@ class Demo:
             frozen = FrozenModel.of(generation, self._past)
             match = self._match(generation, frozen)
             n_first = self._first_events(match, frozen)
-        match.show.started = started = time.monotonic()
-        match.show.arrivals.start()
+        show = match.show
+        show.started = time.monotonic()
+        show.arrivals.start()
         try:
-            with screen.playing(match.show):
+            with screen.playing(show):
                 match.play(self._live[n_first:], self._options.rate, self._layers.check)
-                seconds = time.monotonic() - started
-                self._last_arrivals(match.show.arrivals)
+                show.seconds = time.monotonic() - show.started
+                self._last_arrivals(show.arrivals)
         finally:
-            match.show.arrivals.close()
-        self._draw(match.show)
-        return self._summary(match.show, seconds)
+            show.arrivals.close()
+        self._draw(show)
+        return self._summary(show, show.seconds)
 
     def _start(self) -> None:
         with self._story.step("broker") as step:
@@ -175,6 +176,7 @@ class Demo:
             return True
 
         with self._story.step("batch layer") as step:
+            step.note = "starting Spark and training"
             self._launch(BATCH, "--once")
             self._layers.wait_for(is_trained, "Training", TRAINING_SECONDS)
             self._layers.release(BATCH)

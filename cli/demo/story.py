@@ -69,6 +69,12 @@ class Show:
         Users who are shown.
     title : callable
         Gives an item's title.
+    acknowledged : int
+        How many live events the broker has acknowledged.
+    started : float
+        Monotonic time of the first one.
+    seconds : float or None
+        How long they took; None while they come.
     """
 
     total: int
@@ -77,13 +83,15 @@ class Show:
     generation: int
     spotlights: list[Spotlight]
     title: Callable[[str], str]
-    started: float = field(default_factory=time.monotonic)
     acknowledged: int = 0
+    started: float = field(default_factory=time.monotonic)
+    seconds: float | None = None
 
     @property
     def rate(self) -> float:
         """Events per second so far."""
-        return len(self.board) / max(time.monotonic() - self.started, 0.001)
+        seconds = self.seconds or time.monotonic() - self.started
+        return len(self.board) / max(seconds, 0.001)
 
     def newest(self) -> Arrival | None:
         """Return who became visible last."""

@@ -28,10 +28,13 @@ name = "demo.update"
 data_dir = "{folder}/data"
 model_dir = "{folder}/model"
 
+# In short runs compiling for the highest speed takes longer than it saves.
 [batch.spark.config]
+"spark.driver.extraJavaOptions" = "{java}"
 "spark.sql.warehouse.dir" = "{folder}/spark"
 
 [speed.spark.config]
+"spark.driver.extraJavaOptions" = "{java}"
 "spark.sql.warehouse.dir" = "{folder}/spark"
 
 [serving.api]
@@ -41,6 +44,7 @@ port = {port}
 features = 30
 lambda = 0.01
 """
+_JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class Workspace:
         port : int
             Where its serving layer is to listen.
         """
-        text = _CONF.format(app=app, broker=broker, port=port, folder=self.folder)
+        text = _CONF.format(app=app, broker=broker, port=port, folder=self.folder, java=_JAVA)
         self.conf.write_text(text, encoding="utf-8")
 
     def environment(self) -> dict[str, str]:

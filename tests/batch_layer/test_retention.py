@@ -50,4 +50,3 @@ def test_generations_past_their_age_go_but_the_newest_stays(
 def test_age_is_measured_against_the_earlier_of_clock_and_newest_event() -> None:
     assert reference_time(clock=100, newest_event=90) == 90
     assert reference_time(clock=80, newest_event=90) == 80
-    assert reference_time(clock=80, newest_event=None) == 80

@@ -1,0 +1,153 @@
+"""How soon an acknowledged event shows in an answer, with real processes and a real broker.
+
+Events arrive open-loop, at a fixed rate, in POST requests of their own or a few together.  One
+in ten comes from a user who has never been seen; the time from its acknowledgement until
+``/recommend/<user>`` answers 200 is the freshness.  A poll takes a few milliseconds, so the
+figure is too large by up to one round of polling, which is printed beside it.
+
+    python -m benchmarks.freshness [--rate 100] [--seconds 60]
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import random
+import tempfile
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from cli.local_kafka import LocalKafka
+from tests.integration.stack import Stack, stack, wait_until
+
+USERS, ITEMS, PAST = 2000, 1000, 40_000
+WARM_UP_EVENTS = 200
+
+
+@dataclass
+class Sample:
+    """Newcomers on their way, and how long those took that have arrived."""
+
+    waiting: deque[tuple[str, float]] = field(default_factory=deque)
+    seconds: list[float] = field(default_factory=list)
+    rounds: list[float] = field(default_factory=list)
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def poll(self, port: int) -> None:
+        """Ask for each waiting newcomer in turn until all have arrived."""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        while self.waiting or not self.done.is_set():
+            started = time.perf_counter()
+            for _ in range(len(self.waiting)):
+                user, acknowledged = self.waiting.popleft()
+                connection.request("GET", f"/recommend/{user}?howMany=1")
+                reply = connection.getresponse()
+                reply.read()
+                if reply.status == 200:
+                    self.seconds.append(time.perf_counter() - acknowledged)
+                else:
+                    self.waiting.append((user, acknowledged))
+            self.rounds.append(time.perf_counter() - started)
+            time.sleep(0.005)
+        connection.close()
+
+
+def send(port: int, rate: float, count: int, sample: Sample, draw: random.Random) -> float:
+    """Send events on schedule; returns the rate that was reached."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    started, sent = time.perf_counter(), 0
+    while sent < count:
+        due = min(count, int((time.perf_counter() - started) * rate) + 1)
+        lines, newcomers = [], []
+        for number in range(sent, due):
+            newcomer = number % 10 == 0
+            user = f"new{rate:g}-{number}" if newcomer else f"u{draw.randrange(USERS)}"
+            lines.append(f"{user},i{int(ITEMS * draw.random() ** 2)},1")
+            newcomers += [user] if newcomer else []
+        if lines:
+            post(connection, "\n".join(lines))
+            acknowledged = time.perf_counter()
+            sample.waiting.extend((user, acknowledged) for user in newcomers)
+            sent = due
+        time.sleep(max(0.0, started + sent / rate - time.perf_counter()))
+    connection.close()
+    return count / (time.perf_counter() - started)
+
+
+def post(connection: http.client.HTTPConnection, body: str) -> None:
+    """POST lines and insist on their acknowledgement."""
+    connection.request("POST", "/ingest", body, {"Content-Type": "text/csv"})
+    reply = connection.getresponse()
+    if reply.status != 204:
+        message = f"ingest answered {reply.status}: {reply.read()[:200]!r}"
+        raise RuntimeError(message)
+    reply.read()
+
+
+def prepare(loop: Stack, draw: random.Random) -> int:
+    """Train a model, start speed and serving, warm them up; returns serving's port."""
+    loop.start("serving")
+    wait_until(lambda: loop.status_of("/livez") == 200, "serving answers")
+    lines = [f"u{draw.randrange(USERS)},i{int(ITEMS * draw.random() ** 2)},1" for _ in range(PAST)]
+    loop.ingest(lines)
+    done = loop.batch_once()
+    if done.process.returncode:
+        raise RuntimeError(done.log.read_text())
+    loop.start("speed")
+    wait_until(lambda: loop.status_of("/ready") == 200, "the model is served")
+    port = loop.settings.serving.api.port
+    warm = Sample()
+    poller = threading.Thread(target=warm.poll, args=(port,))
+    poller.start()
+    send(port, 50, WARM_UP_EVENTS, warm, draw)
+    warm.done.set()
+    poller.join()
+    return port
+
+
+def measure(rate: float, seconds: float) -> dict[str, float]:
+    """Run the whole; returns the figures."""
+    draw = random.Random(11)
+    with (
+        tempfile.TemporaryDirectory(prefix="freshness-") as folder,
+        LocalKafka(Path(folder), 0) as kafka,
+        stack(Path(folder), kafka.address, "als", **{"als.hyperparams.features": 50}) as loop,
+    ):
+        port = prepare(loop, draw)
+        sample = Sample()
+        poller = threading.Thread(target=sample.poll, args=(port,))
+        poller.start()
+        reached = send(port, rate, int(rate * seconds), sample, draw)
+        sample.done.set()
+        poller.join()
+    found = np.array(sample.seconds)
+    return {
+        "events_per_second": reached,
+        "newcomers": len(found),
+        "p50_seconds": float(np.quantile(found, 0.5)),
+        "p90_seconds": float(np.quantile(found, 0.9)),
+        "p99_seconds": float(np.quantile(found, 0.99)),
+        "max_seconds": float(found.max()),
+        "round_of_polling_seconds": float(np.median(sample.rounds)),
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def main() -> None:
+    """Print the figures as JSON."""
+    parser = argparse.ArgumentParser(description="Freshness of answers.")
+    parser.add_argument("--rate", type=float, default=100.0, help="events per second")
+    parser.add_argument("--seconds", type=float, default=60.0, help="length of the measured part")
+    given = parser.parse_args()
+    print(json.dumps(measure(given.rate, given.seconds), indent=2))
+
+
+if __name__ == "__main__":
+    main()
