@@ -25,6 +25,7 @@ from batch_layer.lock import AlreadyRunningError, hold_in_java, only_one
 from common import process
 from common.broker import BrokerError, open_broker
 from common.config import ConfigError, Settings
+from common.input_position import InputLostError
 from common.model_store import ModelStore, StoreError
 from common.paths import home
 from common.spark_conf import SparkSetupError, spark_properties
@@ -73,7 +74,6 @@ def run(settings: Settings, given: argparse.Namespace, lock: Path) -> int:
     """
     process.family_module(settings.app, "common", ("check",))
     process.family_module(settings.app, "batch_layer", ("Batch",))
-    from batch_layer.ingest import InputLostError
     from batch_layer.layer import BatchLayer, Resources
 
     with ExitStack() as stack:

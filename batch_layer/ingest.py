@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,8 @@ from batch_layer.history import Complete, History
 from common.broker import Broker, Producer, TopicInfo
 from common.dead_letters import DeadLetter, refusals
 from common.failpoint import failpoint
-from common.process import MissingTopicError, family_module
+from common.input_position import InputLostError, TopicState, existing_topic
+from common.process import family_module
 from common.spark_conf import kafka_options
 
 if TYPE_CHECKING:
@@ -29,10 +29,6 @@ log = logging.getLogger(__name__)
 _GROUP = 10_000
 #: A micro-batch of at most this many rows becomes one file.
 _SMALL = 200_000
-
-
-class InputLostError(RuntimeError):
-    """The input topic no longer holds what the history needs; the text gives the exact range."""
 
 
 @dataclass
@@ -50,32 +46,6 @@ class Ingested:
     lines: int = 0
     refused: int = 0
     complete: Complete | None = None
-
-
-@dataclass(frozen=True)
-class TopicState:
-    """The input topic as the broker has it.
-
-    Attributes
-    ----------
-    info : TopicInfo
-        Name and identity.
-    begin, end : mapping of int to int
-        For each partition the oldest offset, and the offset of the next record.
-    """
-
-    info: TopicInfo
-    begin: Mapping[int, int]
-    end: Mapping[int, int]
-
-
-def existing_topic(broker: Broker, name: str) -> TopicInfo:
-    """Describe a topic; raises MissingTopicError where there is none."""
-    found = broker.topic(name)
-    if found is None:
-        message = f"there is no topic {name!r}: bin/gemsbok topics setup makes it"
-        raise MissingTopicError(message)
-    return found
 
 
 def starting_point(before: Complete | None, topic: TopicState, accept_loss: bool) -> Complete:
@@ -105,20 +75,16 @@ def starting_point(before: Complete | None, topic: TopicState, accept_loss: bool
         log.warning("history goes on with topic %s (%s) from its beginning", name, topic_id)
         return Complete(name, topic_id, dict(topic.begin))
     _refuse_rewound(before, topic)
-    # A partition that was added since is read from its first record.
-    wanted = {partition: before.offsets.get(partition, 0) for partition in topic.begin}
-    lost = {p: (at, topic.begin[p]) for p, at in wanted.items() if topic.begin[p] > at}
-    if lost:
-        ranges = ", ".join(f"partition {p}: offsets {a} to {b - 1}" for p, (a, b) in lost.items())
+    if lost := topic.gone(before.offsets):
         if not accept_loss:
             message = (
-                f"topic {name!r} no longer holds events that the history lacks ({ranges}): they "
+                f"topic {name!r} no longer holds events that the history lacks ({lost}): they "
                 "were removed before they were read. Keep the topic longer than the batch "
                 "interval; to go on without them, run once with --accept-loss"
             )
             raise InputLostError(message)
-        log.warning("events accepted as lost from topic %s: %s", name, ranges)
-    return Complete(name, topic_id, {p: max(at, topic.begin[p]) for p, at in wanted.items()})
+        log.warning("events accepted as lost from topic %s: %s", name, lost)
+    return Complete(name, topic_id, topic.from_offsets(before.offsets))
 
 
 class Ingest:
@@ -157,13 +123,12 @@ class Ingest:
             If the broker does not answer, or dead letters are not acknowledged.
         """
         names = self._settings.input_topic
-        info = existing_topic(self._broker, names.name)
+        topic = TopicState.read(self._broker, names.name)
         existing_topic(self._broker, names.dead_letter)
-        begin, end = self._broker.begin_offsets(names.name), self._broker.end_offsets(names.name)
         self._history.create()
         before = self._history.complete()
-        start = starting_point(before, TopicState(info, begin, end), self._accept_loss)
-        if start.offsets == end:
+        start = starting_point(before, topic, self._accept_loss)
+        if start.offsets == topic.end:
             return Ingested(complete=before)
         return self._stream(start)
 

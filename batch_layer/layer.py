@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from batch_layer import retention
 from batch_layer.api import BatchContext, BatchUpdate, Built
 from batch_layer.history import EVENT_COLUMNS, Complete, History, at_or_after, split_summary
-from batch_layer.ingest import Ingest, Ingested, existing_topic
+from batch_layer.ingest import Ingest, Ingested
 from batch_layer.publish import Publisher
 from common.broker import Broker
 from common.config import Settings, fingerprint
 from common.failpoint import failpoint
+from common.input_position import existing_topic
 from common.model_store import Generation, Manifest, ModelStore, StoreError
 from common.process import family_module
 

@@ -23,6 +23,7 @@ if __name__ == "__main__" and not __package__:
 from common import process
 from common.broker import open_broker
 from common.config import ConfigError, Settings
+from common.input_position import InputLostError
 from common.paths import home
 from common.spark_conf import SparkSetupError, spark_properties
 
@@ -57,7 +58,7 @@ def run(settings: Settings) -> int:
     lines = process.family_module(settings.app, "common", ("check",))
     family = process.family_module(settings.app, "speed_layer", ("Speed",))
     process.check_topics(settings)
-    from speed_layer.layer import Family, InputLostError, SpeedLayer
+    from speed_layer.layer import Family, SpeedLayer
 
     layer = SpeedLayer(
         settings,

@@ -23,6 +23,7 @@ from pyspark.errors import StreamingQueryException
 
 from common.broker import Broker, BrokerError, Producer
 from common.config import Settings
+from common.input_position import InputLostError, TopicState
 from common.messages import MessageError
 from common.model_store import ModelStore, StoreError
 from common.spark_conf import kafka_options
@@ -41,10 +42,6 @@ CHECKPOINT_MANAGER = (
     "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
 )
 MAX_BACK_OFF_SECONDS = 10.0
-
-
-class InputLostError(RuntimeError):
-    """Input events that the model still needs are gone; the text gives the exact range."""
 
 
 @dataclass(frozen=True)
@@ -163,26 +160,25 @@ class SpeedLayer:
 
     def _starting_offsets(self, view: View, broker: Broker) -> dict[int, int]:
         """Where to begin on the input topic; raises InputLostError if that is gone."""
-        name = self._settings.input_topic.name
+        topic = TopicState.read(broker, self._settings.input_topic.name)
+        files = view.source.files
         if view.generation is None:
-            return broker.end_offsets(name)
-        begin, wanted = broker.begin_offsets(name), view.offsets
-        topic, files = broker.topic(name), view.source.files
-        if topic is None or (files and topic.topic_id != files.manifest.topic_id):
+            return dict(topic.end)
+        if files and topic.info.topic_id != files.manifest.topic_id:
             message = (
-                f"the input topic {name} is not the one that generation {view.generation} was "
-                "trained on: it was deleted and made again, or the configuration names another"
+                f"the input topic {topic.info.name!r} is not the one that generation "
+                f"{view.generation} was trained on: it was deleted and made again, or the "
+                "configuration names another. Run the batch layer for a generation of this one"
             )
             raise InputLostError(message)
-        lost = {p: (wanted[p], begin[p]) for p in wanted if begin.get(p, 0) > wanted[p]}
-        if lost:
-            ranges = ", ".join(f"partition {p}: {a} to {b - 1}" for p, (a, b) in lost.items())
+        if lost := topic.gone(view.offsets):
             message = (
-                f"events after the cut of generation {view.generation} are gone from {name} "
-                f"({ranges}); run the batch layer for a new generation, and keep the topic longer"
+                f"topic {topic.info.name!r} no longer holds events after the cut of generation "
+                f"{view.generation} ({lost}). Run the batch layer for a new generation, and keep "
+                "the topic longer"
             )
             raise InputLostError(message)
-        return {p: max(wanted.get(p, 0), begin[p]) for p in begin}
+        return topic.from_offsets(view.offsets)
 
     # -- streaming ----------------------------------------------------------------------
 

@@ -48,6 +48,8 @@ def draw(board: Scoreboard, seconds: Sequence[float], path: Path, title: str) ->
 
 
 def _draw_rates(axes: Axes, board: Scoreboard) -> None:
+    from matplotlib.ticker import PercentFormatter
+
     size = max(len(board) // WINDOWS, min(len(board), SMALLEST_WINDOW))
     points = [(events, *rates) for events, rates in board.windows(size)]
     events, frozen, updated = zip(*points, strict=True)
@@ -58,8 +60,9 @@ def _draw_rates(axes: Axes, board: Scoreboard) -> None:
         axes.plot(events, values, color=colour, linewidth=2.2, marker="o", markersize=3.5)
         at = (events[-1], values[-1])
         axes.annotate(f" {name}", at, color=colour, va="center", fontweight="bold")
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylim(0, max(*frozen, *updated) * 1.15 or 1)
-    axes.set_xlim(0, events[-1] * 1.16)
+    axes.set_xlim(0, events[-1] * 1.18)
     axes.set_xlabel(f"live events (each point: {size} events)")
     axes.set_ylabel(f"hit rate@{PAGE} of the next item")
 

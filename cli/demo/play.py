@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cli.demo import picture
 from cli.demo.client import ServingClient
-from cli.demo.data import side_by_side
+from cli.demo.data import Ratings, side_by_side
 from cli.demo.freshness import Arrivals
 from cli.demo.interrupts import Interrupts
 from cli.demo.layers import BATCH, SERVING, SPEED, Layers
@@ -20,6 +20,7 @@ from cli.demo.story import Show, Story
 from cli.demo.summary import Counts, Freshness, HitRates, Summary
 from cli.demo.workspace import Workspace
 from cli.errors import UserError
+from cli.processes import POLL_SECONDS
 from common.model_store import Generation, ModelStore
 
 PAST_SHARE = 0.8
@@ -27,7 +28,7 @@ PAST_SHARE = 0.8
 LINES = 4000
 LAYER_SECONDS = 120.0
 TRAINING_SECONDS = 900.0
-#: What newcomers get to become visible after the last event.
+#: What the last events get to become visible.
 LAST_SECONDS = 10.0
 
 
@@ -84,21 +85,21 @@ class Demo:
         What is asked for.
     stage : Stage
         Folder and processes.
-    story : Story
-        Where everything is told.
+    ratings : Ratings
+        What is learned from.
     started : float
         Monotonic time at which the user started it.
     """
 
-    def __init__(self, options: Options, stage: Stage, story: Story, started: float) -> None:
+    def __init__(self, options: Options, stage: Stage, ratings: Ratings, started: float) -> None:
         self._options = options
         self._stage = stage
         self._layers = stage.layers
-        self._story = story
         self._started = started
-        self._past, future = story.ratings.split(PAST_SHARE)
+        self._past, future = ratings.split(PAST_SHARE)
         self._live = side_by_side(future)[: options.events]
         self._first_seconds = 0.0
+        self.story = Story(ratings, len(self._past), len(self._live))
 
     @cached_property
     def _serving(self) -> ServingClient:
@@ -135,17 +136,17 @@ class Demo:
             with screen.playing(show):
                 match.play(self._live[n_first:], self._options.rate, self._layers.check)
                 show.seconds = time.monotonic() - show.started
-                self._last_arrivals(show.arrivals)
+                self._settle(show, frozen)
         finally:
             show.arrivals.close()
         self._draw(show)
         return self._summary(show, show.seconds)
 
     def _start(self) -> None:
-        with self._story.step("broker") as step:
+        with self.story.step("broker") as step:
             self._layers.start_broker(self._options.app)
             step.note = f"Kafka at {self._layers.broker.address}"
-        with self._story.step("serving layer") as step:
+        with self.story.step("serving layer") as step:
             self._launch(SERVING)
             self._launch(SPEED)
             self._layers.wait_for(self._serving.is_up, "The serving layer", LAYER_SECONDS)
@@ -157,7 +158,7 @@ class Demo:
 
     def _send_past(self) -> None:
         past = self._past
-        with self._story.step("past ratings in", total=len(past)) as step:
+        with self.story.step("past ratings in", total=len(past)) as step:
             for start in range(0, len(past), LINES):
                 chunk = past[start : start + LINES]
                 self._serving.ingest([rating.line() for rating in chunk])
@@ -175,13 +176,13 @@ class Demo:
             found.append(newest)
             return True
 
-        with self._story.step("batch layer") as step:
+        with self.story.step("batch layer") as step:
             step.note = "starting Spark and training"
             self._launch(BATCH, "--once")
             self._layers.wait_for(is_trained, "Training", TRAINING_SECONDS)
             self._layers.release(BATCH)
             step.note = f"generation {found[0].id}"
-        with self._story.step("first recommendation") as step:
+        with self.story.step("first recommendation") as step:
             self._layers.wait_for(self._serving.is_ready, "Loading the model", LAYER_SECONDS)
             step.note = self._first_recommendation()
             self._first_seconds = time.monotonic() - self._started
@@ -189,11 +190,11 @@ class Demo:
 
     def _first_recommendation(self) -> str:
         user = self._past[-1].user
-        titles = map(self._story.ratings.title, self._serving.recommend(user) or ())
+        titles = map(self.story.ratings.title, self._serving.recommend(user) or ())
         return f"user {user}: {next(titles, 'nothing')}"
 
     def _match(self, generation: Generation, frozen: FrozenModel) -> Match:
-        title = self._story.ratings.title
+        title = self.story.ratings.title
         show = Show(
             total=len(self._live),
             board=Scoreboard(),
@@ -216,7 +217,7 @@ class Demo:
             raise UserError(message, "Give ratings whose items recur over time.")
         n_first = known.index(True) + 1
         first = self._live[:n_first]
-        with self._story.step("speed layer") as step:
+        with self.story.step("speed layer") as step:
             match.judge(first)
             match.send(first)
             for event in first:
@@ -233,19 +234,23 @@ class Demo:
     def _batch_has_ended(self) -> bool:
         return not self._layers.is_running(BATCH)
 
-    def _last_arrivals(self, arrivals: Arrivals) -> None:
+    def _settle(self, show: Show, frozen: FrozenModel) -> None:
+        """Let the last events arrive in the model, for some seconds at most."""
+        last = next(event for event in reversed(self._live) if frozen.knows_item(event.item))
         deadline = time.monotonic() + LAST_SECONDS
-        while arrivals.n_missing and time.monotonic() < deadline:
+        while time.monotonic() < deadline:
+            if not show.arrivals.n_missing and self._serving.knows(last.user, last.item):
+                break
             self._layers.check()
-            time.sleep(0.05)
+            time.sleep(POLL_SECONDS)
 
     def _draw(self, show: Show) -> None:
         seconds = [arrival.seconds for arrival in show.arrivals.seen]
         path = self._stage.workspace.picture
-        picture.draw(show.board, seconds, path, self._story.ratings.name)
+        picture.draw(show.board, seconds, path, self.story.ratings.name)
 
     def _summary(self, show: Show, live_seconds: float) -> Summary:
-        ratings, arrivals, workspace = self._story.ratings, show.arrivals, self._stage.workspace
+        ratings, arrivals, workspace = self.story.ratings, show.arrivals, self._stage.workspace
         counts = self._serving.status()["model"]["counts"]
         return Summary(
             ratings=ratings.name,

@@ -10,7 +10,6 @@ from cli.demo.interrupts import Interrupts
 from cli.demo.layers import Layers
 from cli.demo.play import Demo, Options, Stage
 from cli.demo.screen import screen_for
-from cli.demo.story import Story
 from cli.demo.summary import Summary
 from cli.demo.workspace import Workspace
 
@@ -42,8 +41,8 @@ def run(options: Options, console: Console, started: float) -> Summary:
             workspace.clear()
         stage = Stage(workspace, layers, interrupts)
         try:
-            story = Story(_ratings(options))
-            summary = Demo(options, stage, story, started).play(screen_for(story, console))
+            demo = Demo(options, stage, _ratings(options), started)
+            summary = demo.play(screen_for(demo.story, console))
         except BaseException:
             with interrupts.held():
                 layers.stop()

@@ -14,6 +14,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from cli.demo.freshness import Arrival
 from cli.demo.scoreboard import PAGE, Rates
 from cli.demo.story import Show, Step, Story
 
@@ -35,9 +36,10 @@ class Screen(Protocol):
 
 def screen_for(story: Story, console: Console) -> Screen:
     """Return the screen that suits the console."""
-    console.print(Text(heading(story), style="bold"))
+    console.print(Text(heading(story), "bold"))
     if story.ratings.licence:
-        console.print(Text(story.ratings.licence, style="dim"))
+        console.print(Text(story.ratings.licence, "dim"))
+    console.print(Text(plan(story)))
     return TerminalScreen(story, console) if console.is_terminal else PlainScreen(story, console)
 
 
@@ -46,6 +48,15 @@ def heading(story: Story) -> str:
     rows = story.ratings.rows
     n_users = len({rating.user for rating in rows})
     return f"Gemsbok learns from {story.ratings.name}: {len(rows):,} ratings by {n_users:,} users"
+
+
+def plan(story: Story) -> str:
+    """Return what is going to happen."""
+    return (
+        f"The oldest {story.n_past:,} train a model; then {story.n_live:,} more come live, their "
+        f"users side by side. Before each one two models are asked for {PAGE} items: the frozen "
+        "one is as it was trained, the updated one is what the serving layer has by then."
+    )
 
 
 def percent(rate: float) -> str:
@@ -154,12 +165,17 @@ def _rates(show: Show) -> RenderableType:
 
 
 def _newcomer(show: Show) -> RenderableType:
-    newest = show.newest()
+    newest = show.newcomer()
     if newest is None:
-        return Text("No new user yet.", "dim")
-    text = Text(f"User {newest.user} did not exist {newest.seconds:.1f} s ago; now: ")
-    text.append(show.titles(newest.items, NEWCOMER_TITLES), "cyan")
-    return text
+        return Text("No new user yet.\n", "dim")
+    titles = Text(show.titles(newest.items, NEWCOMER_TITLES), "cyan")
+    titles.no_wrap, titles.overflow = True, "ellipsis"
+    return Group(appeared(newest), titles)
+
+
+def appeared(newcomer: Arrival) -> str:
+    """Return what has happened to a newcomer, before the titles."""
+    return f"User {newcomer.user} did not exist; {newcomer.seconds:.1f} s after a first event:"
 
 
 def _spotlights(show: Show) -> RenderableType:
@@ -185,6 +201,7 @@ class PlainScreen:
         self._story = story
         self._console = console
         self._told: list[Step] = []
+        self._newcomer: Arrival | None = None
 
     @contextmanager
     def starting(self) -> Iterator[None]:
@@ -196,9 +213,17 @@ class PlainScreen:
     @contextmanager
     def playing(self, show: Show) -> Iterator[None]:
         """Print a line about the live events every few seconds."""
-        with _repeated(lambda: self._print(show_line(show)), PLAIN_SECONDS):
+        with _repeated(lambda: self._show(show), PLAIN_SECONDS):
             yield
+        self._show(show)
+
+    def _show(self, show: Show) -> None:
         self._print(show_line(show))
+        newcomer = show.newcomer()
+        if newcomer is not None and newcomer is not self._newcomer:
+            self._newcomer = newcomer
+            titles = show.titles(newcomer.items, NEWCOMER_TITLES)
+            self._print(f"{appeared(newcomer)} {titles}")
 
     def _steps(self) -> None:
         for step in self._story.steps:
@@ -218,12 +243,7 @@ def show_line(show: Show) -> str:
         return f"0 of {show.total:,} live events"
     hits = f"hit rate frozen {percent(rates.frozen)}, updated {percent(rates.updated)}"
     done = f"{len(show.board):,} of {show.total:,} live events, {show.rate:.0f}/s"
-    parts = [done, hits, f"freshness {freshness(show)}"]
-    newest = show.newest()
-    if newest is not None:
-        told = show.titles(newest.items, NEWCOMER_TITLES)
-        parts.append(f"user {newest.user} did not exist {newest.seconds:.1f} s before: {told}")
-    return "; ".join(parts)
+    return f"{done}; {hits}; freshness {freshness(show)}"
 
 
 @contextmanager

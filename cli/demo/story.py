@@ -11,6 +11,8 @@ from cli.demo.data import Ratings
 from cli.demo.freshness import Arrival, Arrivals
 from cli.demo.scoreboard import Scoreboard
 
+NEWCOMER_SECONDS = 2.5
+
 
 @dataclass
 class Step:
@@ -86,6 +88,8 @@ class Show:
     acknowledged: int = 0
     started: float = field(default_factory=time.monotonic)
     seconds: float | None = None
+    _newcomer: Arrival | None = None
+    _newcomer_since: float = -NEWCOMER_SECONDS
 
     @property
     def rate(self) -> float:
@@ -93,9 +97,14 @@ class Show:
         seconds = self.seconds or time.monotonic() - self.started
         return len(self.board) / max(seconds, 0.001)
 
-    def newest(self) -> Arrival | None:
-        """Return who became visible last."""
-        return self.arrivals.seen[-1] if self.arrivals.seen else None
+    def newcomer(self) -> Arrival | None:
+        """Return who became visible last; each stays for long enough to be read."""
+        now = time.monotonic()
+        if self.arrivals.seen and now - self._newcomer_since >= NEWCOMER_SECONDS:
+            newest = self.arrivals.seen[-1]
+            if newest is not self._newcomer:
+                self._newcomer, self._newcomer_since = newest, now
+        return self._newcomer
 
     def titles(self, items: Sequence[str], count: int) -> str:
         """Return the first titles as one line."""
@@ -110,11 +119,15 @@ class Story:
     ----------
     ratings : Ratings
         What is learned from.
+    n_past, n_live : int
+        How many of them train the model, and how many come live.
     steps : list of Step
         In the order of their start.
     """
 
     ratings: Ratings
+    n_past: int
+    n_live: int
     steps: list[Step] = field(default_factory=list)
 
     @contextmanager

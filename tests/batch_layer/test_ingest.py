@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from batch_layer.ingest import InputLostError
 from common.broker import BrokerError
+from common.input_position import InputLostError
 from common.process import MissingTopicError
 
 if TYPE_CHECKING:

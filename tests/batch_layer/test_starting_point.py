@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batch_layer.history import Complete
-from batch_layer.ingest import InputLostError, TopicState, starting_point
+from batch_layer.ingest import starting_point
 from common.broker import TopicInfo
+from common.input_position import InputLostError, TopicState
 
 INFO = TopicInfo("events", "id-1", 2)
 
