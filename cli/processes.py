@@ -20,6 +20,7 @@ from cli.errors import EXIT_UNAVAILABLE, UserError
 
 POLL_SECONDS = 0.05
 KILL_TIMEOUT_SECONDS = 10.0
+GROUP_TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,7 @@ class Background:
             if not self._ended(running, timeout_seconds):
                 os.killpg(running.pid, signal.SIGKILL)
                 self._ended(running, KILL_TIMEOUT_SECONDS)
+            _end_group(running.pid)
         self._pid_file.unlink(missing_ok=True)
         return running is not None
 
@@ -139,6 +141,20 @@ def _spawn(command: Sequence[str], environment: Mapping[str, str], log: Path) ->
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
     return os.posix_spawn(command[0], list(command), environment, file_actions=files, setsid=True)
+
+
+def _end_group(group: int) -> None:
+    """Wait until what the process has started has ended too, and kill what has not.
+
+    Spark's Java never notices that its Python has gone if that happens while it starts.
+    """
+    deadline = time.monotonic() + GROUP_TIMEOUT_SECONDS
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            # Signal 0 only asks whether there is anybody.
+            os.killpg(group, 0)
+            time.sleep(POLL_SECONDS)
+        os.killpg(group, signal.SIGKILL)
 
 
 def start_mark(pid: int) -> str | None:

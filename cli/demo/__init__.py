@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -52,12 +53,11 @@ def demo(
         return
     # With --json standard output is for that alone.
     console = Console(stderr=as_json, highlight=False)
+    options = Options(ratings, app.value, rate, events, keep)
     try:
-        found = run.run(Options(ratings, app.value, rate, events, keep), console, started)
+        found = run.run(options, run.Teller(console, partial(summary.show, console)), started)
     except KeyboardInterrupt:
         console.print("Interrupted; everything is stopped.")
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if as_json:
         print_json(found.to_json())
-    else:
-        summary.show(found, console)

@@ -28,6 +28,12 @@ class ServingClient:
         address = urlsplit(url)
         self._host, self._port = address.hostname or "", address.port
         self._local = threading.local()
+        self._opened: list[http.client.HTTPConnection] = []
+
+    def close(self) -> None:
+        """Disconnect; it may be used again."""
+        for connection in self._opened:
+            connection.close()
 
     def is_up(self) -> bool:
         """Whether it answers at all."""
@@ -76,24 +82,27 @@ class ServingClient:
         return reply
 
     def _request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        connection = self._connection()
         try:
-            connection = self._connection()
             connection.request(method, path, body, HEADERS)
             response = connection.getresponse()
             return response.status, response.read()
         except (OSError, http.client.HTTPException) as error:
-            del self._local.used
+            connection.close()
             message = f"The serving layer does not answer {method} {path}: {error!r}."
             raise UserError(message, exit_code=EXIT_UNAVAILABLE) from error
 
     def _connection(self) -> http.client.HTTPConnection:
+        found: http.client.HTTPConnection | None = getattr(self._local, "connection", None)
+        if found is None:
+            found = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_SECONDS)
+            self._local.connection = found
+            self._opened.append(found)
         now = time.monotonic()
-        if now - getattr(self._local, "used", -IDLE_SECONDS) >= IDLE_SECONDS:
-            self._local.connection = http.client.HTTPConnection(
-                self._host, self._port, timeout=TIMEOUT_SECONDS
-            )
+        if now - getattr(self._local, "used", now) > IDLE_SECONDS:
+            # The next request opens it anew.
+            found.close()
         self._local.used = now
-        found: http.client.HTTPConnection = self._local.connection
         return found
 
 

@@ -120,6 +120,8 @@ class Demo:
             # A process that has died says more than the one that misses it.
             self._layers.check()
             raise
+        finally:
+            self._serving.close()
 
     def _play(self, screen: Screen) -> Summary:
         with screen.starting():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from rich.console import Console
 
 from cli import paths
@@ -14,17 +17,38 @@ from cli.demo.summary import Summary
 from cli.demo.workspace import Workspace
 
 
-def run(options: Options, console: Console, started: float) -> Summary:
+@dataclass(frozen=True)
+class Teller:
+    """Who shows what happens.
+
+    Attributes
+    ----------
+    console : Console
+        Where it is shown.
+    on_summary : callable
+        Gets the summary as soon as there is one, before everything is stopped.
+    """
+
+    console: Console
+    on_summary: Callable[[Summary], None]
+
+
+def run(options: Options, teller: Teller, started: float) -> Summary:
     """Run the demo, and stop what it has started unless it is to be kept.
 
     Parameters
     ----------
     options : Options
         What is asked for.
-    console : Console
-        Where it is shown.
+    teller : Teller
+        Shows it.
     started : float
         Monotonic time at which the user started it.
+
+    Returns
+    -------
+    Summary
+        When everything is stopped, unless it is to be kept.
 
     Raises
     ------
@@ -42,14 +66,13 @@ def run(options: Options, console: Console, started: float) -> Summary:
         stage = Stage(workspace, layers, interrupts)
         try:
             demo = Demo(options, stage, _ratings(options), started)
-            summary = demo.play(screen_for(demo.story, console))
+            summary = demo.play(screen_for(demo.story, teller.console))
+            teller.on_summary(summary)
         except BaseException:
-            with interrupts.held():
-                layers.stop()
+            _stop(layers, interrupts, teller.console)
             raise
         if not options.keep:
-            with interrupts.held():
-                layers.stop()
+            _stop(layers, interrupts, teller.console)
     return summary
 
 
@@ -64,6 +87,11 @@ def stop() -> bool:
     workspace = Workspace(paths.home() / "demo")
     with workspace.claimed():
         return Layers(workspace).stop()
+
+
+def _stop(layers: Layers, interrupts: Interrupts, console: Console) -> None:
+    with interrupts.held(), console.status("Stopping …"):
+        layers.stop()
 
 
 def _ratings(options: Options) -> Ratings:

@@ -124,7 +124,7 @@ class Summary:
         return values | {"hit_rate": rates}
 
 
-def show(summary: Summary, console: Console) -> None:
+def show(console: Console, summary: Summary) -> None:
     """Print it for people."""
     console.print(Group("", _hit_rates(summary), "", _numbers(summary), "", _next(summary)))
 

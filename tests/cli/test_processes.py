@@ -159,3 +159,21 @@ def test_by_python_runs_this_interpreter() -> None:
     assert launch.command[0] == sys.executable
     assert list(launch.command[-2:]) == ["-m", "speed_layer"]
     assert launch.environment["GEMSBOK_HOME"]
+
+
+def test_what_a_process_leaves_behind_ends_too(
+    background: Background, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.processes.GROUP_TIMEOUT_SECONDS", 0.2)
+    parent = [
+        sys.executable,
+        "-c",
+        "import subprocess, sys, time;"
+        f"child = subprocess.Popen({STUBBORN!r}); print(child.pid, flush=True); time.sleep(600)",
+    ]
+    background.start(parent, os.environ)
+    wait_for(lambda: is_awake(background))
+    child = int(background.log.read_text().split()[0])
+    assert start_mark(child) is not None
+    assert background.stop(10) is True
+    wait_for(lambda: start_mark(child) is None)
