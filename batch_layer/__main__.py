@@ -1,6 +1,6 @@
 """``python -m batch_layer --conf FILE``, or by spark-submit: a generation every interval.
 
-Exit codes: 0 done (``--once``) or stopped by SIGTERM; 1 failed, the last log line says why; 2
+Exit codes: 0 done (``--once``) or stopped by a signal; 1 failed, the last log line says why; 2
 the command line or the configuration is wrong; 69 a topic, or something of Spark, is missing;
 75 another batch layer works on the same history.
 """
@@ -27,7 +27,7 @@ from common.broker import BrokerError, open_broker
 from common.config import ConfigError, Settings
 from common.input_position import InputLostError
 from common.model_store import ModelStore, StoreError
-from common.paths import home
+from common.paths import home, jars_dir
 from common.spark_conf import SparkSetupError, spark_properties
 from common.termination import Terminated, raise_on_sigterm
 
@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Before Spark is even imported: a second batch layer leaves at once.
         with only_one(home(), settings.app, settings.batch.storage.data_dir) as lock:
             return run(settings, given, lock)
-    except Terminated:
-        log.info("batch layer stopped by SIGTERM")
+    except (Terminated, KeyboardInterrupt) as error:
+        log.info("batch layer stopped by %s", "SIGTERM" if type(error) is Terminated else "SIGINT")
         return 0
     except AlreadyRunningError as error:
         log.error("%s", error)
@@ -98,7 +98,14 @@ def run(settings: Settings, given: argparse.Namespace, lock: Path) -> int:
 
 
 def session(settings: Settings) -> SparkSession:
-    """Start Spark, or take the session that spark-submit has set up."""
+    """Start Spark, or take the session that spark-submit has set up.
+
+    Raises
+    ------
+    SparkSetupError
+        If the jars are not there, or spark-submit was not given them.
+    """
+    from py4j.java_gateway import JavaClass
     from pyspark.sql import SparkSession
 
     name = f"gemsbok-batch-{settings.id or settings.app}"
@@ -106,7 +113,16 @@ def session(settings: Settings) -> SparkSession:
     builder = SparkSession.builder
     for key, value in spark_properties(settings.batch.spark, name, home()).items():
         builder = builder.config(key, value)
-    return builder.getOrCreate()
+    spark = builder.getOrCreate()
+    jvm = spark.sparkContext._jvm
+    # A class that Java does not have is a package to py4j.
+    if jvm is None or not isinstance(jvm.io.delta.tables.DeltaTable, JavaClass):
+        message = (
+            f"Spark was started without Delta Lake: give spark-submit `--jars` with the jars in "
+            f"{jars_dir('spark')}, or start the layer by `bin/gemsbok batch`"
+        )
+        raise SparkSetupError(message)
+    return spark
 
 
 def _parser() -> argparse.ArgumentParser:

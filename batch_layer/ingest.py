@@ -125,8 +125,7 @@ class Ingest:
         names = self._settings.input_topic
         topic = TopicState.read(self._broker, names.name)
         existing_topic(self._broker, names.dead_letter)
-        self._history.create()
-        before = self._history.complete()
+        before = None if self._history.create() else self._history.complete()
         start = starting_point(before, topic, self._accept_loss)
         if start.offsets == topic.end:
             return Ingested(complete=before)

@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pyspark.errors import StreamingQueryException
+
 from batch_layer import retention
 from batch_layer.api import BatchContext, BatchUpdate, Built
 from batch_layer.history import EVENT_COLUMNS, Complete, History, at_or_after, split_summary
 from batch_layer.ingest import Ingest, Ingested
 from batch_layer.publish import Publisher
-from common.broker import Broker
+from common.broker import Broker, BrokerError
 from common.config import Settings, fingerprint
 from common.failpoint import failpoint
 from common.input_position import existing_topic
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 log = logging.getLogger(__name__)
+
+#: Seconds until a run that failed for want of a broker is tried again, at most.
+RETRY_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -123,13 +128,22 @@ class BatchLayer:
         self._family: BatchUpdate = module.Batch(settings)
 
     def run_forever(self) -> None:
-        """Make generations, each interval from start to start; a late one starts at once."""
+        """Make generations, each interval from start to start; a late one starts at once.
+
+        A broker that cannot be reached is tried again sooner than that.
+        """
         interval = self._settings.batch.interval_seconds
         while True:
             started = time.monotonic()
-            self.run_once()
-            wait = max(0.0, started + interval - time.monotonic())
-            log.info("next generation in %.0f s", wait)
+            try:
+                self.run_once()
+                wait = max(0.0, started + interval - time.monotonic())
+            except (BrokerError, StreamingQueryException) as error:
+                if isinstance(error, BrokerError) and not error.retriable:
+                    raise
+                log.warning("no generation: %s", str(error).partition("\n")[0])
+                wait = min(interval, RETRY_SECONDS)
+            log.info("next run in %.0f s", wait)
             time.sleep(wait)
 
     def run_once(self) -> Generation | None:

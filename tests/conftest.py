@@ -18,6 +18,10 @@ from common.spark_conf import spark_properties
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+# Every Java process of a test run is short-lived: the optimising compiler and a parallel
+# collector would cost it more than they give.
+os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+
 # Deadlines would measure the load of the machine that runs the tests.
 settings.register_profile("gemsbok", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gemsbok")
@@ -45,7 +49,11 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     table = Spark(
         master="local[2]",
         shuffle_partitions=2,
-        config={"spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse"))},
+        config={
+            "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
+            # What tests do once is not worth the second, slower compiler.
+            "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+        },
     )
     builder = SparkSession.builder
     for key, value in spark_properties(table, "gemsbok-tests", paths.home()).items():

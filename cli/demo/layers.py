@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ from cli.errors import EXIT_UNAVAILABLE, UserError
 from cli.launch import by_python, layer_arguments
 from cli.local_kafka import DEFAULT_PORT, LocalKafka
 from cli.options import settings_of
-from cli.processes import POLL_SECONDS, Background
+from cli.processes import POLL_SECONDS, Background, last_lines
 from cli.topics import create_topics
 
 SERVING_PORT = 8080
@@ -66,6 +67,12 @@ class Layers:
     def is_running(self, name: str) -> bool:
         """Whether a layer's process lives."""
         return self._processes[name].find() is not None
+
+    def last_message(self, name: str) -> str:
+        """Return what a layer has logged last; empty before it has logged anything."""
+        log = last_lines(self._processes[name].log, count=50)
+        messages = re.findall(rf" INFO {name}_layer\S*: (.*)", log)
+        return messages[-1] if messages else ""
 
     def release(self, name: str) -> None:
         """Take note that a layer has done its work and may end."""

@@ -172,6 +172,7 @@ class Demo:
         found: list[Generation] = []
 
         def is_trained() -> bool:
+            step.note = self._layers.last_message(BATCH) or "starting Spark"
             newest = store.newest()
             if newest is None or not store.is_published(newest.id):
                 return False
@@ -179,7 +180,6 @@ class Demo:
             return True
 
         with self.story.step("batch layer") as step:
-            step.note = "starting Spark and training"
             self._launch(BATCH, "--once")
             self._layers.wait_for(is_trained, "Training", TRAINING_SECONDS)
             self._layers.release(BATCH)

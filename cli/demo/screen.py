@@ -113,7 +113,7 @@ class TerminalScreen:
         table.add_column(width=1)
         table.add_column(no_wrap=True)
         table.add_column(justify="right", no_wrap=True)
-        table.add_column(ratio=1)
+        table.add_column(no_wrap=True, overflow="ellipsis")
         for step in self._story.steps:
             table.add_row(*self._step(step))
         return table
@@ -201,6 +201,7 @@ class PlainScreen:
         self._story = story
         self._console = console
         self._told: list[Step] = []
+        self._line = ""
         self._newcomer: Arrival | None = None
 
     @contextmanager
@@ -218,7 +219,10 @@ class PlainScreen:
         self._show(show)
 
     def _show(self, show: Show) -> None:
-        self._print(show_line(show))
+        line = show_line(show)
+        if line != self._line:
+            self._line = line
+            self._print(line)
         newcomer = show.newcomer()
         if newcomer is not None and newcomer is not self._newcomer:
             self._newcomer = newcomer

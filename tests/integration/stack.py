@@ -54,7 +54,6 @@ class Stack:
 
     folder: Path
     flags: dict[str, object]
-    environment: Mapping[str, str] = field(default_factory=dict)
     layers: list[Layer] = field(default_factory=list)
 
     @property
@@ -79,12 +78,10 @@ class Stack:
             broker.create_topic(names.dead_letter, 1)
             broker.create_topic(self.settings.update_topic.name, 1)
 
-    def start(
-        self, layer: str, *arguments: str, overrides: Mapping[str, object] | None = None, **env: str
-    ) -> Layer:
+    def start(self, layer: str, *arguments: str, env: Mapping[str, str] | None = None) -> Layer:
         """Start a layer in a process group of its own."""
         command = [sys.executable, "-m", f"{layer}_layer", *arguments]
-        for key, value in {**self.flags, **(overrides or {})}.items():
+        for key, value in self.flags.items():
             command += ["--set", f"{key}={value}"]
         log = self.folder / f"{layer}-{len(self.layers)}.log"
         with log.open("wb") as output:
@@ -93,15 +90,15 @@ class Stack:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, **env},
+                env={**os.environ, **(env or {})},
             )
         started = Layer(process, log)
         self.layers.append(started)
         return started
 
-    def batch_once(self, **env: str) -> Layer:
+    def batch_once(self, env: Mapping[str, str] | None = None) -> Layer:
         """Run one generation and wait for its end."""
-        layer = self.start("batch", "--once", **env)
+        layer = self.start("batch", "--once", env=env)
         layer.process.wait(180)
         return layer
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from cli import ports
 from common.broker.api import read_all
 from common.messages import PROGRESS, Message, Progress
 from tests.integration.stack import Stack, stack, wait_until
@@ -92,7 +93,7 @@ def test_1_before_the_first_model_events_are_taken_and_queries_say_why_not(loop:
 
 
 def test_2_a_batch_layer_killed_after_its_commit_doubles_nothing(loop: Stack) -> None:
-    killed = loop.batch_once(GEMSBOK_FAILPOINT="history.after_commit")
+    killed = loop.batch_once({"GEMSBOK_FAILPOINT": "history.after_commit"})
     assert killed.process.returncode == -9, killed.log.read_text()
     done = loop.batch_once()
     assert done.process.returncode == 0, done.log.read_text()
@@ -130,8 +131,8 @@ def test_5_a_speed_layer_killed_at_work_leaves_the_same_answers_to_all(loop: Sta
     wait_until(lambda: all_folded(loop), "everything is folded in")
     expected = answers(loop)
     assert len(expected) == USERS + 1 + 30
-    with_port = {"serving.api.port": str(_free_port())}
-    replica = Stack(loop.folder, {**loop.flags, **with_port}, layers=loop.layers)
+    with_port = {**loop.flags, "serving.api.port": ports.free_port()}
+    replica = Stack(loop.folder, with_port, layers=loop.layers)
     started = replica.start("serving")
     wait_until(lambda: replica.status_of("/ready") == 200, "the replica is ready")
     wait_until(lambda: answers(replica) == answers(loop), "both replicas answer alike", 20)
@@ -186,9 +187,3 @@ def test_8_history_holds_each_event_once(loop: Stack, spark) -> None:  # type: i
     assert total == rows.select("topic_id", "partition", "offset").distinct().count()
     # The last event came after the last generation.
     assert total == sum(input_values(loop).values()) - 1
-
-
-def _free_port() -> int:
-    from cli import ports
-
-    return ports.free_port()

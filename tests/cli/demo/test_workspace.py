@@ -90,6 +90,14 @@ def test_a_layer_that_dies_tells_its_last_words_and_its_log(
     assert not layers.stop()
 
 
+def test_what_a_layer_logs_last(layers: Layers, workspace: Workspace) -> None:
+    assert layers.last_message(BATCH) == ""
+    log = workspace.folder / "logs" / "batch.log"
+    log.parent.mkdir()
+    log.write_text("2026 INFO batch_layer: one\n2026 INFO batch_layer.layer: two: 2\nWARN three\n")
+    assert layers.last_message(BATCH) == "two: 2"
+
+
 def test_waiting_has_an_end(layers: Layers) -> None:
     with pytest.raises(UserError, match="Loading took more than 0 s"):
         layers.wait_for(lambda: False, "Loading", timeout_seconds=0.01)
