@@ -23,6 +23,7 @@ from pyspark.errors import StreamingQueryException
 
 from common.broker import Broker, BrokerError, Producer
 from common.config import Settings
+from common.dead_letters import Check, refusals
 from common.input_position import InputLostError, TopicState
 from common.messages import MessageError
 from common.model_store import ModelStore, StoreError
@@ -49,7 +50,7 @@ class Family:
     """What the layer needs of the model family."""
 
     new_model: Callable[[], SpeedModel]
-    check: Callable[[pa.Array], pa.Array]
+    check: Check
 
 
 @dataclass
@@ -218,7 +219,7 @@ class SpeedLayer:
                 "partition",
                 "offset",
                 "unix_millis(timestamp) AS timestamp",
-                "CAST(value AS STRING) AS value",
+                "value",
             )
         )
 
@@ -278,5 +279,7 @@ class SpeedLayer:
 
     def _good(self, events: pa.Table) -> pa.Table:
         """Return the rows whose lines can be read; the batch layer sets the others aside."""
-        reasons = self._family.check(events["value"].combine_chunks())
-        return events.filter(pc.is_null(reasons))
+        limit = self._settings.input_topic.max_line_bytes
+        reasons = refusals(events["value"].combine_chunks(), self._family.check, limit)
+        good = events.filter(pc.is_null(reasons))
+        return good.set_column(3, "value", good["value"].cast(pa.string()))

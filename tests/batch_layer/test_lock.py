@@ -7,10 +7,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from batch_layer.lock import AlreadyRunningError, hold_in_java, only_one
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 
 def test_the_second_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
@@ -54,7 +58,9 @@ def test_a_second_batch_layer_leaves_with_code_75_before_it_loads_spark(tmp_path
 
 
 @pytest.mark.integration
-def test_java_waits_for_a_java_process_that_outlived_its_python(spark, tmp_path: Path) -> None:
+def test_java_waits_for_a_java_process_that_outlived_its_python(
+    spark: SparkSession, tmp_path: Path
+) -> None:
     path = tmp_path / "batch.lock"
     hold = (
         "import fcntl, sys, time; file = open(sys.argv[1], 'w'); "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,10 +72,11 @@ class Bench:
                 producer.send(name, message.key, message.value, headers)
             producer.close()
 
-    def events(self, lines: list[str]) -> None:
+    def events(self, lines: Sequence[str | bytes]) -> None:
         with open_broker(self.settings) as broker:
             producer = broker.producer()
-            producer.send_all(self.settings.input_topic.name, [(None, line) for line in lines])
+            for line in lines:
+                producer.send(self.settings.input_topic.name, None, line)
             producer.close()
 
     def generation(self, id_: int, text: str) -> Generation:
@@ -165,11 +166,11 @@ def repeat(bench: Bench, line: str) -> None:
 def test_everything_after_the_cut_is_folded_in_and_bad_lines_are_passed_over(
     bench: Bench,
 ) -> None:
-    bench.events(["b c", "   ", "c d"])
+    bench.events(["b c", "   ", "c d", "x" * 70_000, b"\xff not text"])
     bench.generation(1, '{"a":1}')
     layer = bench.start()
-    wait_until(lambda: layer.totals.events == 3, "the backlog is folded in")
-    assert layer.totals.bad_lines == 1
+    wait_until(lambda: layer.totals.events == 5, "the backlog is folded in")
+    assert layer.totals.bad_lines == 3
     counts = dict(value.split(",")[:2] for value in bench.updates(1))
     assert counts == {"b": "1", "c": "2", "d": "1"}
     assert bench.closed(1) >= 1
