@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 _JAVA_OPTIONS = "spark.driver.extraJavaOptions"
+#: MLlib's rounds nest deeply when they are sent to an executor: the default stack of 1 MiB
+#: overflows, and in local mode that ends the whole process.
+_STACK = "-Xss8m"
 #: Masters whose every process is on this machine, where nothing need be reachable from outside.
 _ON_THIS_MACHINE = re.compile(r"local(\[.*\]|-cluster\[.*\])?|spark://(127\.0\.0\.1|localhost):\d+")
 
@@ -52,6 +55,7 @@ def spark_properties(spark: Spark, app_name: str, home: Path) -> dict[str, str]:
         "spark.jars": ",".join(_jars(home)),
         "spark.sql.warehouse.dir": str(home / "spark-warehouse"),
         _JAVA_OPTIONS: _java_options(spark, home),
+        "spark.executor.extraJavaOptions": _STACK,
         **_PROPERTIES,
         **_python(),
     }
@@ -104,7 +108,7 @@ _PROPERTIES = {
 
 def _java_options(spark: Spark, home: Path) -> str:
     """Return the driver's Java options; those of the configuration come last, and win."""
-    options = [f'"-Dlog4j2.configurationFile={_LOGGING.as_uri()}"']
+    options = [_STACK, f'"-Dlog4j2.configurationFile={_LOGGING.as_uri()}"']
     archive = class_archive(home)
     if archive.exists():
         options += ["-Xlog:disable", "-Xlog:all=error:stderr", f'"-XX:SharedArchiveFile={archive}"']
