@@ -28,12 +28,15 @@ class BatchContext:
         Local folder for the generation's files; it becomes visible as a whole afterwards.
     timestamp : int
         Milliseconds since 1970 at the generation's start; the only clock that training reads.
+    n_events : int
+        Number of rows in new and past data together.
     """
 
     spark: SparkSession
     settings: Settings
     directory: Path
     timestamp: int
+    n_events: int
 
 
 @dataclass(frozen=True)

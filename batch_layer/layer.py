@@ -208,7 +208,8 @@ class BatchLayer:
     def _build(self, timestamp: int, data: _Data, parent: Generation | None) -> Generation | None:
         log.info("training on %d new and %d past rows", self.report.new_rows, self.report.past_rows)
         directory = self._with.store.new(timestamp)
-        context = BatchContext(self._with.spark, self._settings, directory, timestamp)
+        n_events = self.report.new_rows + self.report.past_rows
+        context = BatchContext(self._with.spark, self._settings, directory, timestamp, n_events)
         with self.report.step("training"):
             built = self._family.run(context, data.new, data.past)
         failpoint("training")

@@ -154,7 +154,7 @@ def run(spark: SparkSession, work: Work, engine: str, folder: Path) -> dict[str,
         timed(steps, "bare fit", lambda: bare_implicit(pairs, settings))
     generation = folder / "generation"
     generation.mkdir()
-    context = BatchContext(spark, settings, generation, NOW)
+    context = BatchContext(spark, settings, generation, NOW, len(table))
     built = timed(steps, "our run", lambda: Batch(settings).run(context, rows, None))
     if built is None:
         message = "nothing was built"

@@ -70,7 +70,7 @@ def train(spark: SparkSession, settings: Settings, lines: Sequence[str], name: s
     store = ModelStore(name)
     directory = store.new(NOW)
     rows = [(0, n, NOW, None, line) for n, line in enumerate(lines)]
-    context = BatchContext(spark, settings, directory, NOW)
+    context = BatchContext(spark, settings, directory, NOW, len(rows))
     built = Batch(settings).run(context, spark.createDataFrame(rows, SCHEMA), None)
     assert built is not None
     return store.commit(directory, Manifest(NOW, "als", built.model_file, {}, "t", {0: len(rows)}))

@@ -74,7 +74,7 @@ class Batch(MLUpdate[Events, Trained]):
         self, context: BatchContext, new_data: DataFrame, past_data: DataFrame | None
     ) -> Split[Events] | None:
         """Hold the newest part of the new events' time range out (Oryx's rule for ALS)."""
-        read = self._reader(new_data, past_data)
+        read = self._reader(context.n_events)
         new = read(new_data)
         past = None if past_data is None else read(past_data)
         everything = _together(new, past)
@@ -150,14 +150,11 @@ class Batch(MLUpdate[Events, Trained]):
             read_factors(generation.path(ITEM_FACTORS)), read_factors(generation.path(USER_FACTORS))
         )
 
-    def _reader(
-        self, new_data: DataFrame, past_data: DataFrame | None
-    ) -> Callable[[DataFrame], Events]:
+    def _reader(self, n_events: int) -> Callable[[DataFrame], Events]:
         """Choose the engine: what it trains on is read where it trains."""
         als = self.settings.section("als")
         on_executors = als.engine == "mllib"
         if als.engine == "auto":
-            n_events = new_data.count() + (0 if past_data is None else past_data.count())
             on_executors = n_events > als.engine_max_ratings
         return _read_on_executors if on_executors else _read_local
 

@@ -62,7 +62,7 @@ class Nearest(MLUpdate[Numbers, float]):
         self.released += 1
 
     def run_on(self, directory: Path, new: Numbers, past: Numbers | None = None) -> Built | None:
-        context = BatchContext(cast(SparkSession, None), self.settings, directory, 1)
+        context = BatchContext(cast(SparkSession, None), self.settings, directory, 1, 1)
         return self.run(context, cast(Any, new), cast(Any, past))
 
 

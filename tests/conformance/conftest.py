@@ -44,7 +44,8 @@ class Family:
         """Train a generation; None where the family builds none."""
         store = ModelStore(str(self.folder / f"store-{number}"))
         directory = store.new(TIMESTAMP)
-        context = BatchContext(spark, self.settings, directory, TIMESTAMP)
+        n_events = len(new) + len(past)
+        context = BatchContext(spark, self.settings, directory, TIMESTAMP, n_events)
         frames = [_frame(spark, past, 0) if past else None, _frame(spark, new, len(past))]
         built = self.module("batch").Batch(self.settings).run(context, frames[1], frames[0])
         if built is None:

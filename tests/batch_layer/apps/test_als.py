@@ -53,7 +53,8 @@ class Layer:
         settings = load(flags={key.replace("__", "."): value for key, value in flags.items()})
         batch = Batch(settings)
         number = len(self.store.ids()) + 1
-        context = BatchContext(self.spark, settings, self.store.new(number), NOW)
+        n_events = len(lines) + len(past or ())
+        context = BatchContext(self.spark, settings, self.store.new(number), NOW, n_events)
         past_rows = None if past is None else self.rows(past)
         built = batch.run(context, self.rows(lines), past_rows)
         if built is None:
@@ -288,7 +289,7 @@ def test_items_too_weak_to_train_on_stay_known(layer: Layer, engine: str) -> Non
 def test_the_newest_part_of_the_time_is_held_out(layer: Layer) -> None:
     """Oryx's rule: boundary = max - f·(max - min); past data are all for training."""
     settings = load(flags={"ml.eval.test_fraction": 0.25})
-    context = BatchContext(layer.spark, settings, layer.folder, NOW)
+    context = BatchContext(layer.spark, settings, layer.folder, NOW, 102)
     new = layer.rows([f"u,i{n},1,{1000 + n}" for n in range(101)])
     past = layer.rows(["p,i,1,5000"])
     split = Batch(settings).split(context, new, past)
