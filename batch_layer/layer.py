@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -243,7 +242,7 @@ class BatchLayer:
             candidates=built.candidates,
             parent=parent.id if parent else None,
             configuration_sha256=fingerprint(self._settings),
-            code_version=importlib.metadata.version("gemsbok"),
+            code_version=__version__,
         )
 
     def _publish(self, generation: Generation) -> None:
