@@ -16,6 +16,7 @@ from batch_layer.api import BatchContext, BatchUpdate, Built
 from batch_layer.history import EVENT_COLUMNS, Complete, History, at_or_after, split_summary
 from batch_layer.ingest import Ingest, Ingested
 from batch_layer.publish import Publisher
+from common import __version__
 from common.broker import Broker, BrokerError
 from common.config import Settings, fingerprint
 from common.failpoint import failpoint
