@@ -40,61 +40,66 @@ log = logging.getLogger("batch_layer")
 TERMINATION_SECONDS = 25.0
 
 
+CODES = {
+    AlreadyRunningError: process.EXIT_LOCKED,
+    ConfigError: process.EXIT_USAGE,
+    process.MissingTopicError: process.EXIT_UNAVAILABLE,
+    SparkSetupError: process.EXIT_UNAVAILABLE,
+    InputLostError: process.EXIT_FAILED,
+    BrokerError: process.EXIT_FAILED,
+    StoreError: process.EXIT_FAILED,
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the batch layer; returns the process's exit code."""
     process.log_to_stderr()
     given = _parser().parse_args(arguments)
     try:
         raise_on_sigterm(TERMINATION_SECONDS)
-        settings = process.settings_of(given)
-        # Before Spark is even imported: a second batch layer leaves at once.
-        with only_one(home(), settings.app, settings.batch.storage.data_dir) as lock:
-            return run(settings, given, lock)
+        return process.exit_code(lambda: locked(given), CODES)
     except (Terminated, KeyboardInterrupt) as error:
         log.info("batch layer stopped by %s", "SIGTERM" if type(error) is Terminated else "SIGINT")
         return 0
-    except AlreadyRunningError as error:
-        log.error("%s", error)
-        return process.EXIT_LOCKED
-    except ConfigError as error:
-        log.error("%s", error)
-        return process.EXIT_USAGE
-    except (process.MissingTopicError, SparkSetupError) as error:
-        log.error("%s", error)
-        return process.EXIT_UNAVAILABLE
 
 
-def run(settings: Settings, given: argparse.Namespace, lock: Path) -> int:
-    """Make generations; returns the process's exit code.
+def locked(given: argparse.Namespace) -> int:
+    """Make generations if no other process does; see :func:`run`."""
+    settings = process.settings_of(given)
+    # Before Spark is even imported: a second batch layer leaves at once.
+    with only_one(home(), settings.app, settings.batch.storage.data_dir) as lock:
+        run(settings, given, lock)
+    return 0
+
+
+def run(settings: Settings, given: argparse.Namespace, lock: Path) -> None:
+    """Make one generation (``--once``), or one every interval.
 
     Raises
     ------
     ConfigError, MissingTopicError, SparkSetupError
         If it cannot start; the text says what to do.
+    InputLostError, BrokerError, StoreError
+        If it cannot go on.
     """
     process.family_module(settings.app, "common", ("check",))
     process.family_module(settings.app, "batch_layer", ("Batch",))
     from batch_layer.layer import BatchLayer, Resources
 
     with ExitStack() as stack:
-        try:
-            input_broker = stack.enter_context(open_broker(settings))
-            update_broker = stack.enter_context(open_broker(settings, settings.update_broker))
-            spark = session(settings)
-            stack.callback(spark.stop)
-            stack.callback(hold_in_java(spark, lock).close)
-            store = ModelStore(settings.batch.storage.model_dir)
-            resources = Resources(spark, input_broker, update_broker, store)
-            layer = BatchLayer(settings, resources, given.accept_loss)
-            log.info("batch layer started, app %s", settings.app)
-            if given.once:
-                layer.run_once()
-            else:
-                layer.run_forever()
-        except (InputLostError, BrokerError, StoreError) as error:
-            log.error("%s", error)
-            return process.EXIT_FAILED
-    return 0
+        input_broker = stack.enter_context(open_broker(settings))
+        update_broker = stack.enter_context(open_broker(settings, settings.update_broker))
+        spark = session(settings)
+        stack.callback(spark.stop)
+        stack.callback(hold_in_java(spark, lock).close)
+        store = ModelStore(settings.batch.storage.model_dir)
+        resources = Resources(spark, input_broker, update_broker, store)
+        layer = BatchLayer(settings, resources, given.accept_loss)
+        log.info("batch layer started, app %s", settings.app)
+        if given.once:
+            layer.run_once()
+        else:
+            layer.run_forever()
 
 
 def session(settings: Settings) -> SparkSession:

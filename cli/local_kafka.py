@@ -23,6 +23,7 @@ from typing import Any
 
 from cli import jars, ports
 from cli.errors import EXIT_UNAVAILABLE, UserError
+from cli.files import last_lines, write_atomically
 from cli.java import java_path
 
 DEFAULT_PORT = 9092
@@ -336,7 +337,7 @@ class LocalKafka:
             )
         _children[child.pid] = child
         process = _Process(child.pid, token, port)
-        _write_atomically(self._pid_file, json.dumps(asdict(process)))
+        write_atomically(self._pid_file, json.dumps(asdict(process)))
         return process
 
     def _await_answer(self, process: _Process) -> None:
@@ -356,7 +357,7 @@ class LocalKafka:
 
     def _failed_start(self, ended: bool) -> UserError:
         what = "ended at once" if ended else f"did not answer in {START_TIMEOUT_SECONDS:.0f} s"
-        told = _last_lines(self._output) or _last_lines(self.log)
+        told = last_lines(self._output) or last_lines(self.log)
         return UserError(
             f"The broker {what}. Its last words:\n{told}", f"See {self.log}.", EXIT_UNAVAILABLE
         )
@@ -447,16 +448,3 @@ def _tree_bytes(folder: Path) -> int:
         with contextlib.suppress(FileNotFoundError):
             total += path.lstat().st_blocks * 512
     return total
-
-
-def _last_lines(path: Path, count: int = 8) -> str:
-    try:
-        return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])
-    except FileNotFoundError:
-        return ""
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    aside = path.with_suffix(".new")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)

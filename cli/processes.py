@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from cli.errors import EXIT_UNAVAILABLE, UserError
+from cli.files import last_lines, write_atomically
 
 POLL_SECONDS = 0.05
 KILL_TIMEOUT_SECONDS = 10.0
@@ -94,7 +95,7 @@ class Background:
         if mark is None:
             raise self.failure()
         running = Running(pid, mark, time.time(), address)
-        _write_atomically(self._pid_file, json.dumps(asdict(running)))
+        write_atomically(self._pid_file, json.dumps(asdict(running)))
         return running
 
     def stop(self, timeout_seconds: float) -> bool:
@@ -192,17 +193,3 @@ def _stat(pid: int) -> list[str] | None:
 def _ps(columns: str, *which: str) -> str:
     command = ["ps", "-o", columns, *which]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
-
-
-def last_lines(path: Path, count: int = 8) -> str:
-    """Return the end of a text file; empty if it is not there."""
-    try:
-        return "\n".join(path.read_text(encoding="utf-8", errors="replace").splitlines()[-count:])
-    except FileNotFoundError:
-        return ""
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    aside = path.with_suffix(".new")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)

@@ -7,6 +7,7 @@ import importlib
 import logging
 import re
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TextIO
@@ -73,6 +74,23 @@ def parser(layer: str, description: str) -> argparse.ArgumentParser:
         help="one setting, over file and environment; may be repeated",
     )
     return made
+
+
+def exit_code(run: Callable[[], int], codes: Mapping[type[Exception], int]) -> int:
+    """Run a layer and return its exit code.
+
+    Parameters
+    ----------
+    run : callable
+        Returns the code of an end that was asked for.
+    codes : mapping of exception type to int
+        What ends the process with a line in the log and this code, not with a traceback.
+    """
+    try:
+        return run()
+    except tuple(codes) as error:
+        log.error("%s", error)
+        return next(code for kind, code in codes.items() if isinstance(error, kind))
 
 
 def settings_of(given: argparse.Namespace) -> Settings:

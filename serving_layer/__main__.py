@@ -24,26 +24,22 @@ from serving_layer.server import HttpServer, ServeError, bind, limits
 log = logging.getLogger("serving_layer")
 
 
+CODES = {
+    ConfigError: process.EXIT_USAGE,
+    process.MissingTopicError: process.EXIT_UNAVAILABLE,
+    ServeError: process.EXIT_FAILED,
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the serving layer; returns the process's exit code."""
     process.log_to_stderr()
     given = process.parser("serving", "The serving layer.").parse_args(arguments)
-    try:
-        serve(process.settings_of(given))
-    except ConfigError as error:
-        log.error("%s", error)
-        return process.EXIT_USAGE
-    except process.MissingTopicError as error:
-        log.error("%s", error)
-        return process.EXIT_UNAVAILABLE
-    except ServeError as error:
-        log.error("%s", error)
-        return process.EXIT_FAILED
-    return 0
+    return process.exit_code(lambda: serve(process.settings_of(given)), CODES)
 
 
-def serve(settings: Settings) -> None:
-    """Serve until told to stop.
+def serve(settings: Settings) -> int:
+    """Serve until told to stop; returns the process's exit code.
 
     Raises
     ------
@@ -63,6 +59,7 @@ def serve(settings: Settings) -> None:
             consumer.close()
             if producer is not None:
                 producer.close()
+    return 0
 
 
 def _sources(settings: Settings) -> Sources:

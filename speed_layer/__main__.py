@@ -33,18 +33,19 @@ if TYPE_CHECKING:
 log = logging.getLogger("speed_layer")
 
 
+CODES = {
+    ConfigError: process.EXIT_USAGE,
+    process.MissingTopicError: process.EXIT_UNAVAILABLE,
+    SparkSetupError: process.EXIT_UNAVAILABLE,
+    InputLostError: process.EXIT_FAILED,
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the speed layer; returns the process's exit code."""
     process.log_to_stderr()
     given = process.parser("speed", "The speed layer.").parse_args(arguments)
-    try:
-        return run(process.settings_of(given))
-    except ConfigError as error:
-        log.error("%s", error)
-        return process.EXIT_USAGE
-    except (process.MissingTopicError, SparkSetupError) as error:
-        log.error("%s", error)
-        return process.EXIT_UNAVAILABLE
+    return process.exit_code(lambda: run(process.settings_of(given)), CODES)
 
 
 def run(settings: Settings) -> int:
@@ -52,8 +53,8 @@ def run(settings: Settings) -> int:
 
     Raises
     ------
-    ConfigError, MissingTopicError, SparkSetupError
-        If it cannot start; the text says what to do.
+    ConfigError, MissingTopicError, SparkSetupError, InputLostError
+        If it cannot start or go on; the text says what to do.
     """
     lines = process.family_module(settings.app, "common", ("check",))
     family = process.family_module(settings.app, "speed_layer", ("Speed",))
@@ -69,11 +70,7 @@ def run(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: layer.stop())
     log.info("speed layer started, app %s", settings.app)
-    try:
-        layer.run()
-    except InputLostError as error:
-        log.error("%s", error)
-        return process.EXIT_FAILED
+    layer.run()
     log.info("speed layer stopped: %s", layer.totals)
     return 0
 

@@ -10,10 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from cli import ports
 from cli.demo.workspace import Workspace
 from cli.errors import EXIT_UNAVAILABLE, UserError
+from cli.files import last_lines
 from cli.launch import by_python, layer_arguments
 from cli.local_kafka import DEFAULT_PORT, LocalKafka
 from cli.options import settings_of
-from cli.processes import POLL_SECONDS, Background, last_lines
+from cli.processes import POLL_SECONDS, Background
 from cli.topics import create_topics
 
 SERVING_PORT = 8080

@@ -21,8 +21,9 @@ from typing import Any
 import pytest
 
 from cli import paths, ports
+from cli.files import last_lines
 from cli.launch import Launch, by_spark_submit, layer_arguments, spark_home
-from cli.processes import children, last_lines
+from cli.processes import children
 from cli.topics import create_topics
 from common.broker import Broker, open_broker
 from common.broker.api import read_all
