@@ -1,0 +1,182 @@
+"""How many lines a second ``POST /ingest`` takes, each acknowledged by a real broker.
+
+    python -m benchmarks.rest_ingest [--lines 200000] [--per-request 5000] [--connections 4]
+
+For each Kafka client, in turn: ours (one serving process, several connections, 204 only after
+the broker's acknowledgement) and the bare client, which writes the same lines with the same
+guarantees (``acks=all``, idempotent) from a loop of its own.  Every round's lines are counted
+in the topic afterwards; a round that lost or doubled one is an error, not a figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.local_kafka import LocalKafka
+from common.broker import open_broker
+from tests.integration.stack import Stack, stack, wait_until
+
+CLIENTS = ("confluent", "kafka-python")
+USERS, ITEMS = 100_000, 20_000
+
+
+@dataclass(frozen=True)
+class Load:
+    """How the lines are sent."""
+
+    lines: int
+    per_request: int
+    connections: int
+    rounds: int
+
+
+def bodies(load: Load) -> list[bytes]:
+    """Return the requests' bodies: ``user,item,strength,timestamp`` lines, from a seed."""
+    draw = random.Random(5)
+    lines = [
+        f"u{draw.randrange(USERS)},i{draw.randrange(ITEMS)},1,{1_700_000_000_000 + n}"
+        for n in range(load.lines)
+    ]
+    step = load.per_request
+    return ["\n".join(lines[at : at + step]).encode() for at in range(0, len(lines), step)]
+
+
+def post_all(port: int, some: Sequence[bytes]) -> None:
+    """POST bodies over one connection and insist on each acknowledgement."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    for body in some:
+        connection.request("POST", "/ingest", body, {"Content-Type": "text/csv"})
+        reply = connection.getresponse()
+        told = reply.read()
+        if reply.status != 204:
+            message = f"ingest answered {reply.status}: {told[:200]!r}"
+            raise RuntimeError(message)
+    connection.close()
+
+
+def over_rest(loop: Stack, load: Load, sent: Sequence[bytes]) -> None:
+    """Send everything over several connections at once."""
+    port = loop.settings.serving.api.port
+    parts = [sent[n :: load.connections] for n in range(load.connections)]
+    with ThreadPoolExecutor(load.connections) as pool:
+        list(pool.map(lambda part: post_all(port, part), parts))
+
+
+def bare(loop: Stack, sent: Sequence[bytes]) -> None:
+    """Write the same lines with the Kafka client alone, keyed by the user."""
+    address, topic = loop.settings.input_topic.broker, loop.settings.input_topic.name
+    pairs = [(line.split(b",", 1)[0], line) for body in sent for line in body.split(b"\n")]
+    write = _bare_confluent if loop.flags["broker.client"] == "confluent" else _bare_kafka_python
+    write(address, topic, pairs)
+
+
+def _bare_confluent(address: str, topic: str, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+    from confluent_kafka import Producer
+
+    producer = Producer(
+        {"bootstrap.servers": address, "acks": "all", "enable.idempotence": True, "linger.ms": 5}
+    )
+    for key, line in pairs:
+        while True:
+            try:
+                producer.produce(topic, line, key)
+                break
+            except BufferError:
+                producer.poll(0.01)
+    if producer.flush(60):
+        message = "not all was acknowledged"
+        raise RuntimeError(message)
+
+
+def _bare_kafka_python(address: str, topic: str, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+    from kafka import KafkaProducer
+
+    producer = KafkaProducer(
+        bootstrap_servers=address, acks="all", enable_idempotence=True, linger_ms=5
+    )
+    for key, line in pairs:
+        producer.send(topic, line, key)
+    producer.flush(60)
+    producer.close()
+
+
+def counted(loop: Stack) -> int:
+    """Return the number of records in the input topic."""
+    with open_broker(loop.settings) as broker:
+        return sum(broker.end_offsets(loop.settings.input_topic.name).values())
+
+
+def rate(loop: Stack, load: Load, work: Callable[[], None]) -> float:
+    """Do the work; returns lines per second."""
+    before, started = counted(loop), time.perf_counter()
+    work()
+    seconds = time.perf_counter() - started
+    written = counted(loop) - before
+    if written != load.lines:
+        message = f"{load.lines} lines were sent, {written} are in the topic"
+        raise RuntimeError(message)
+    return load.lines / seconds
+
+
+def measure(load: Load) -> dict[str, object]:
+    """Run all rounds; returns lines per second for each client, ours and bare."""
+    sent = bodies(load)
+    found: dict[str, list[float]] = {
+        f"{client} {way}": [] for client in CLIENTS for way in ("REST", "bare")
+    }
+    with (
+        tempfile.TemporaryDirectory(prefix="rest-") as folder,
+        LocalKafka(Path(folder), 0) as kafka,
+    ):
+        for number in range(load.rounds):
+            for client in CLIENTS:
+                place = Path(folder) / f"{client}-{number}"
+                place.mkdir()
+                with stack(place, kafka.address, "als", **{"broker.client": client}) as loop:
+                    ready(loop, sent[0])
+                    found[f"{client} REST"].append(
+                        rate(loop, load, lambda loop=loop: over_rest(loop, load, sent))
+                    )
+                    found[f"{client} bare"].append(
+                        rate(loop, load, lambda loop=loop: bare(loop, sent))
+                    )
+    return {
+        "lines_per_second": {
+            name: {"median": round(statistics.median(rates)), "all": [round(r) for r in rates]}
+            for name, rates in found.items()
+        },
+        "load_average": os.getloadavg()[0],
+        **vars(load),
+    }
+
+
+def ready(loop: Stack, body: bytes) -> None:
+    """Start serving, and let it connect to the broker."""
+    loop.start("serving")
+    wait_until(lambda: loop.status_of("/livez") == 200, "serving answers")
+    post_all(loop.settings.serving.api.port, [body])
+
+
+def main() -> None:
+    """Print the figures as JSON."""
+    parser = argparse.ArgumentParser(description="Lines per second over REST.")
+    parser.add_argument("--lines", type=int, default=200_000)
+    parser.add_argument("--per-request", type=int, default=5_000)
+    parser.add_argument("--connections", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    print(json.dumps(measure(Load(**vars(parser.parse_args()))), indent=2))
+
+
+if __name__ == "__main__":
+    main()
