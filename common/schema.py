@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from common.config_errors import nearest
+from common.config_sources import ConfigError
 
 if TYPE_CHECKING:
     from common import config
 
 
-class SchemaError(ValueError):
+class SchemaError(ConfigError):
     """The table ``[input_schema]`` contradicts itself; the text names key and feature."""
 
 
@@ -68,17 +70,22 @@ class InputSchema:
             target=table.target_feature,
         )
 
-    @property
+    @cached_property
     def active(self) -> tuple[str, ...]:
         """The features that are learned from or predicted, in order of the fields."""
         return tuple(name for name in self.names if name in self.numeric | self.categorical)
 
-    @property
+    @cached_property
+    def active_fields(self) -> tuple[int, ...]:
+        """For each active feature the position of its field in a line, counted from 0."""
+        return tuple(self.names.index(name) for name in self.active)
+
+    @cached_property
     def predictors(self) -> tuple[str, ...]:
         """The active features but the target; a predictor's index is its position here."""
         return tuple(name for name in self.active if name != self.target)
 
-    @property
+    @cached_property
     def predictor_fields(self) -> tuple[int, ...]:
         """For each predictor the position of its field in a line, counted from 0."""
         return tuple(self.names.index(name) for name in self.predictors)

@@ -1,0 +1,180 @@
+"""Examples: input lines of an :class:`InputSchema`, as columns of its active features.
+
+Examples are a `RecordBatch` with one column for each active feature, by its name and in the
+order of the fields: float64 for a numeric feature, string for a categorical one.  Null is a
+missing value: an empty field, or JSON's null.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from common.lines import LineError, parse_line, sparse_strings, split_columns
+from common.numeric_text import read_number, read_numbers
+from common.schema import InputSchema
+
+MAX_CATEGORY_BYTES = 1024
+
+#: What a category cannot hold: XML has no such characters, or changes them.
+_ILLEGAL = "[\x01-\x1f\x7f-\x9f\ufffe\uffff]|\\x00"
+_IS_ILLEGAL = re.compile(_ILLEGAL).search
+_SHOWN = 40
+
+#: One line's active features by name; None is missing.
+Datum = Mapping[str, float | str | None]
+
+
+def parse(
+    lines: pa.StringArray, schema: InputSchema, required: Collection[str] = ()
+) -> tuple[pa.RecordBatch, pa.StringArray]:
+    """Read many lines.
+
+    Parameters
+    ----------
+    lines : StringArray
+        CSV or JSON arrays, one field for each feature of the schema.
+    schema : InputSchema
+        What the fields are.
+    required : collection of str
+        Active features that no line may lack.
+
+    Returns
+    -------
+    examples : RecordBatch
+        As long as `lines`; the values of a refused line mean nothing.
+    reasons : StringArray
+        Why a line is refused, null where it is good: ``code: message`` with the code
+        ``missing_value``, ``not_a_number`` or ``bad_category``, or a message alone where it is
+        not a line of so many fields.
+    """
+    n_fields = len(schema.names)
+    fields, reasons = split_columns(lines.cast(pa.string()), n_fields, n_fields)
+    columns = {}
+    for name, field in zip(schema.active, schema.active_fields, strict=True):
+        texts = _present(fields[field])
+        read = _numbers if name in schema.numeric else _categories
+        columns[name], bad = read(texts)
+        if name in required:
+            bad |= _mask(texts.is_null())
+        bad &= _mask(reasons.is_null())
+        if bad.any():
+            found = _reasons(name, texts, np.flatnonzero(bad), name in schema.numeric)
+            reasons = pc.coalesce(reasons, sparse_strings(found, len(lines)))
+    return pa.RecordBatch.from_pydict(columns), reasons
+
+
+def check(
+    lines: pa.StringArray, schema: InputSchema, required: Collection[str] = ()
+) -> pa.StringArray:
+    """Return why each line is refused, null where it is good; see :func:`parse`."""
+    return parse(lines, schema, required)[1]
+
+
+def parse_datum(line: str, schema: InputSchema, required: Collection[str] = ()) -> Datum:
+    """Read one line as :func:`parse` does, without the cost of columns.
+
+    Raises
+    ------
+    LineError
+        With the reason that :func:`check` gives.
+    """
+    fields = parse_line(line)
+    if len(fields) != len(schema.names):
+        message = f"{len(fields)} fields, not {len(schema.names)}"
+        raise LineError(message)
+    datum = {}
+    for name, field in zip(schema.active, schema.active_fields, strict=True):
+        text = fields[field]
+        datum[name] = value = _value(text, name in schema.numeric)
+        if value is None and (text or name in required):
+            raise LineError(_reason(name, text or None, name in schema.numeric))
+    return datum
+
+
+def _value(text: str, numeric: bool) -> float | str | None:
+    """Return the value of a field; None where it is missing or cannot be read."""
+    if not text:
+        return None
+    if numeric:
+        number = read_number(text)
+        return None if math.isnan(number) else number
+    return None if _IS_ILLEGAL(text) or len(text.encode()) > MAX_CATEGORY_BYTES else text
+
+
+def _present(field: pa.StringArray) -> pa.StringArray:
+    """Make empty fields null: they are missing."""
+    empty = pc.equal(field, "")
+    if not pc.any(empty).as_py():
+        return field
+    return pc.if_else(empty, pa.scalar(None, pa.string()), field)
+
+
+def _numbers(texts: pa.StringArray) -> tuple[pa.DoubleArray, NDArray[np.bool_]]:
+    numbers = read_numbers(texts)
+    unread = np.isnan(numbers)
+    return pa.array(numbers, mask=unread), unread & _mask(texts.is_valid())
+
+
+def _categories(texts: pa.StringArray) -> tuple[pa.StringArray, NDArray[np.bool_]]:
+    too_long = pc.greater(pc.binary_length(texts), MAX_CATEGORY_BYTES)
+    return texts, _mask(pc.or_(too_long, pc.match_substring_regex(texts, _ILLEGAL)))
+
+
+def _reasons(
+    name: str, texts: pa.StringArray, rows: NDArray[np.int64], numeric: bool
+) -> dict[int, str]:
+    """Return for each of `rows` why its value is refused."""
+    values = texts.take(pa.array(rows)).to_pylist()
+    return {
+        row: _reason(name, text, numeric) for row, text in zip(rows.tolist(), values, strict=True)
+    }
+
+
+def _reason(name: str, text: str | None, numeric: bool) -> str:
+    if text is None:
+        return f"missing_value: the feature {name!r} has no value"
+    if numeric:
+        shown = text[:_SHOWN]
+        return f"not_a_number: the feature {name!r} is not a finite number: {shown!r}"
+    return (
+        f"bad_category: the feature {name!r} has more than {MAX_CATEGORY_BYTES} bytes "
+        "or a control character"
+    )
+
+
+def _mask(values: pa.BooleanArray) -> NDArray[np.bool_]:
+    """Return a mask, False where a value is null."""
+    found: NDArray[np.bool_] = pc.fill_null(values, False).to_numpy(zero_copy_only=False)
+    return found
+
+
+class ExampleLines:
+    """Input lines of a family that learns from examples; its ``Lines`` derive from this.
+
+    Parameters
+    ----------
+    schema : InputSchema
+        What the fields are.
+    required : collection of str
+        Active features that no line may lack.
+    """
+
+    def __init__(self, schema: InputSchema, required: Collection[str]) -> None:
+        self._schema = schema
+        self._required = frozenset(required)
+
+    def check(self, lines: pa.StringArray) -> pa.StringArray:
+        """Return why each line is refused, null where it is good."""
+        return check(lines, self._schema, self._required)
+
+    def key(self, line: str) -> str:
+        """Return the line's CRC-32: examples are independent of one another."""
+        return f"{zlib.crc32(line.encode()):08x}"
