@@ -53,6 +53,7 @@ CODES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the batch layer; returns the process's exit code."""
+    process.keep_files_private()
     process.log_to_stderr()
     given = _parser().parse_args(arguments)
     try:
@@ -82,7 +83,7 @@ def run(settings: Settings, given: argparse.Namespace, lock: Path) -> None:
     InputLostError, BrokerError, StoreError
         If it cannot go on.
     """
-    process.family_module(settings.app, "common", ("check",))
+    process.input_lines(settings)
     process.family_module(settings.app, "batch_layer", ("Batch",))
     from batch_layer.layer import BatchLayer, Resources
 
@@ -92,7 +93,7 @@ def run(settings: Settings, given: argparse.Namespace, lock: Path) -> None:
         spark = session(settings)
         stack.callback(spark.stop)
         stack.callback(hold_in_java(spark, lock).close)
-        store = ModelStore(settings.batch.storage.model_dir)
+        store = ModelStore.of(settings.batch.storage)
         resources = Resources(spark, input_broker, update_broker, store)
         layer = BatchLayer(settings, resources, given.accept_loss)
         log.info("batch layer started, app %s", settings.app)

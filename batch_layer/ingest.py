@@ -15,7 +15,7 @@ from common.broker import Broker, Producer, TopicInfo
 from common.dead_letters import DeadLetter, refusals
 from common.failpoint import failpoint
 from common.input_position import InputLostError, TopicState, existing_topic
-from common.process import family_module
+from common.process import input_lines
 from common.spark_conf import kafka_options
 
 if TYPE_CHECKING:
@@ -271,11 +271,10 @@ def _reasons(settings: Settings):  # type: ignore[no-untyped-def]
     """Return the function of Spark that says why lines are refused."""
     from pyspark.sql.functions import arrow_udf  # type: ignore[attr-defined]
 
-    app, max_bytes = settings.app, settings.input_topic.max_line_bytes
+    lines, max_bytes = input_lines(settings), settings.input_topic.max_line_bytes
 
     def judge(values: pa.Array) -> pa.Array:
-        check = family_module(app, "common", ("check",)).check
-        return refusals(values, check, max_bytes)
+        return refusals(values, lines.check, max_bytes)
 
     return arrow_udf(judge, "string")
 

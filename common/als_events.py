@@ -17,15 +17,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from common.lines import sparse_strings, split_columns
+from common.numeric_text import MAX_NUMBER, read_numbers
 
 log = logging.getLogger(__name__)
 
 MAX_ID_BYTES = 1024
-MAX_STRENGTH = float(np.finfo(np.float32).max)
+MAX_STRENGTH = MAX_NUMBER
 
 _MS_PER_DAY = 86_400_000
 _MAX_TIMESTAMP = str(2**63 - 1)
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 #: Kafka offsets stay far below this, so that a partition and an offset fit into one int64.
 _OFFSETS = 1 << 48
 
@@ -81,7 +81,12 @@ class _Lines:
 
 
 def check(lines: pa.StringArray) -> pa.StringArray:
-    """Return why each line is refused, null where it is good."""
+    """Return why each line is refused, null where it is good.
+
+    A reason is ``code: message`` with the code ``empty_id``, ``id_too_long``, ``bad_id``,
+    ``bad_strength`` or ``bad_timestamp``, or a message alone where the line has no fields to
+    speak of.
+    """
     return _read(lines).reasons
 
 
@@ -228,8 +233,8 @@ def _read(lines: pa.StringArray) -> _Lines:
     rules = {
         **_id_rules("user", users),
         **_id_rules("item", items),
-        "the strength is not a finite number": bad_strengths,
-        "the timestamp is not a positive integer below 2^63": bad_times,
+        "bad_strength: the strength is not a finite number": bad_strengths,
+        "bad_timestamp: the timestamp is not a positive integer below 2^63": bad_times,
     }
     broken = reduce(np.logical_or, rules.values()) & ~_mask(reasons.is_valid())
     if broken.any():
@@ -244,34 +249,24 @@ def _first(rules: dict[str, NDArray[np.bool_]], row: Any) -> str:
 
 def _id_rules(side: str, ids: pa.StringArray) -> dict[str, NDArray[np.bool_]]:
     length = pc.binary_length(ids)
+    too_long = f"id_too_long: the {side} has more than {MAX_ID_BYTES} bytes"
+    control = f"bad_id: the {side} holds a control character"
     return {
-        f"the {side} is empty": _mask(pc.equal(length, 0)),
-        f"the {side} has more than {MAX_ID_BYTES} bytes": _mask(pc.greater(length, MAX_ID_BYTES)),
-        f"the {side} holds a control character": _mask(pc.match_substring_regex(ids, r"\p{Cc}")),
+        f"empty_id: the {side} is empty": _mask(pc.equal(length, 0)),
+        too_long: _mask(pc.greater(length, MAX_ID_BYTES)),
+        control: _mask(pc.match_substring_regex(ids, r"\p{Cc}")),
     }
 
 
 def _strengths(texts: pa.StringArray) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return strengths (1 where missing, NaN where empty) and where they are no numbers."""
     given = _mask(texts.is_valid()) & ~_mask(pc.equal(texts, ""))
-    numbers = _cast(texts.filter(pa.array(given)))
+    numbers = read_numbers(texts.filter(pa.array(given)))
     values = np.where(_mask(texts.is_null()), 1.0, np.nan)
     values[given] = numbers
     bad = given.copy()
-    bad[given] = ~(np.abs(numbers) <= MAX_STRENGTH)
+    bad[given] = np.isnan(numbers)
     return values, bad
-
-
-def _cast(texts: pa.StringArray) -> NDArray[np.float64]:
-    """Read numbers, NaN where one is none."""
-    try:
-        numbers = texts.cast(pa.float64())
-    except pa.ArrowInvalid:
-        trimmed = pc.ascii_trim_whitespace(texts)
-        is_number = pc.match_substring_regex(trimmed, _NUMBER)
-        numbers = pc.if_else(is_number, trimmed, None).cast(pa.float64())
-    found: NDArray[np.float64] = numbers.to_numpy(zero_copy_only=False)
-    return found
 
 
 def _timestamps(texts: pa.StringArray) -> tuple[pa.Int64Array, NDArray[np.bool_]]:

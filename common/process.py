@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO, cast
 
 from common.broker import BrokerError, open_broker
 from common.config import ConfigError, Settings, families, load
 from common.config_sources import flag_pairs
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +35,19 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 class MissingTopicError(RuntimeError):
     """A topic does not exist; the text names the command that creates it."""
+
+
+class InputLines(Protocol):
+    """A family's rules for input lines; its module in ``common.apps`` names the class ``Lines``.
+
+    An instance is sent to Spark's workers, so it holds nothing that cannot be pickled.
+    """
+
+    def check(self, lines: pa.StringArray) -> pa.StringArray:
+        """Return for each line why it is refused, null where it is good."""
+
+    def key(self, line: str) -> str:
+        """Return the line's Kafka key; raises ValueError where the line cannot be read."""
 
 
 class OneLine(logging.Formatter):
@@ -48,6 +66,11 @@ class OneLine(logging.Formatter):
 
 def _escaped(found: re.Match[str]) -> str:
     return found[0].encode("unicode_escape").decode()
+
+
+def keep_files_private() -> None:
+    """Let only the owner read what this process and its children write from now on."""
+    os.umask(0o077)
 
 
 def log_to_stderr(stream: TextIO | None = None) -> None:
@@ -113,6 +136,10 @@ def family_module(app: str, package: str, names: tuple[str, ...]) -> ModuleType:
         If it cannot be imported or lacks one of `names`.
     """
     name = f"{package}.apps.{app}" if app in families() else app
+    layer = package.removesuffix("_layer")
+    if layer != package and not has_layer(app, layer):
+        message = f'app = "{app}" has no {layer} layer: it is for serving alone'
+        raise ConfigError(message)
     try:
         found = importlib.import_module(name)
     except ImportError as error:
@@ -125,7 +152,30 @@ def family_module(app: str, package: str, names: tuple[str, ...]) -> ModuleType:
     return found
 
 
-def check_topics(settings: Settings, with_input: bool = True) -> None:
+def has_layer(app: str, layer: str) -> bool:
+    """Whether a family has a part in ``batch``, ``speed`` or ``serving``.
+
+    A user's family has one in each; one of the platform's may be for serving alone.
+    """
+    name = f"{layer}_layer.apps.{app}"
+    return app not in families() or importlib.util.find_spec(name) is not None
+
+
+def input_lines(settings: Settings) -> InputLines:
+    """Return the family's rules for input lines.
+
+    Raises
+    ------
+    ConfigError
+        If its module cannot be imported or has none, or the settings contradict themselves.
+    """
+    module = family_module(settings.app, "common", ("Lines",))
+    return cast("InputLines", module.Lines(settings))
+
+
+def check_topics(
+    settings: Settings, with_input: bool = True, with_dead_letters: bool = False
+) -> None:
     """Refuse to start without the topics, as far as their brokers can be asked.
 
     Parameters
@@ -134,6 +184,8 @@ def check_topics(settings: Settings, with_input: bool = True) -> None:
         Names the topics and their brokers.
     with_input : bool
         Whether the process needs the input topic.
+    with_dead_letters : bool
+        Whether it writes the update topic's dead letters.
 
     Raises
     ------
@@ -141,6 +193,8 @@ def check_topics(settings: Settings, with_input: bool = True) -> None:
         If a broker says that there is no such topic.
     """
     topics = {settings.update_broker: [settings.update_topic.name]}
+    if with_dead_letters:
+        topics[settings.update_broker].append(settings.update_topic.dead_letter)
     if with_input:
         topics.setdefault(settings.input_topic.broker, []).append(settings.input_topic.name)
     for address, names in topics.items():

@@ -28,8 +28,17 @@ class ServingModel(Protocol):
     def load(self, model: ModelMessage) -> None:
         """Take over a model; raises MessageError or StoreError if it cannot be used."""
 
-    def apply(self, update: str) -> None:
-        """Apply the payload of one ``UP``; raises MessageError if it cannot be read."""
+    def apply(self, update: str, foreign: bool = False) -> None:
+        """Apply the payload of one ``UP``; raises MessageError if it cannot be read.
+
+        Parameters
+        ----------
+        update : str
+            The payload.
+        foreign : bool
+            The record had no headers of ours and means what it means to Oryx, which for the
+            forest's leaves is a change; with our headers a payload is absolute.
+        """
 
     def to_pmml(self) -> bytes:
         """Return the model as it is now, with every update applied, as PMML 4.4."""

@@ -43,6 +43,7 @@ CODES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the speed layer; returns the process's exit code."""
+    process.keep_files_private()
     process.log_to_stderr()
     given = process.parser("speed", "The speed layer.").parse_args(arguments)
     return process.exit_code(lambda: run(process.settings_of(given)), CODES)
@@ -56,9 +57,9 @@ def run(settings: Settings) -> int:
     ConfigError, MissingTopicError, SparkSetupError, InputLostError
         If it cannot start or go on; the text says what to do.
     """
-    lines = process.family_module(settings.app, "common", ("check",))
+    lines = process.input_lines(settings)
     family = process.family_module(settings.app, "speed_layer", ("Speed",))
-    process.check_topics(settings)
+    process.check_topics(settings, with_dead_letters=True)
     from speed_layer.layer import Family, SpeedLayer
 
     layer = SpeedLayer(

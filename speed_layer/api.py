@@ -33,8 +33,16 @@ class SpeedModel(Protocol):
             If the model cannot be used; the layer keeps the generation before.
         """
 
-    def apply(self, update: str) -> None:
+    def apply(self, update: str, foreign: bool = False) -> None:
         """Apply the payload of one ``UP``: the batch layer's, or its own after a restart.
+
+        Parameters
+        ----------
+        update : str
+            The payload.
+        foreign : bool
+            The record had no headers of ours and means what it means to Oryx, which for the
+            forest's leaves is a change; with our headers a payload is absolute.
 
         Raises
         ------

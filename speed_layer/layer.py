@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.errors import StreamingQueryException
+from threadpoolctl import threadpool_limits
 
 from common.broker import Broker, BrokerError, Producer
 from common.config import Settings
@@ -91,8 +92,8 @@ class SpeedLayer:
         self._spark = spark
         self._family = family
         self._connect = connect
-        self._store = ModelStore(settings.batch.storage.model_dir)
-        self._follower = Follower(settings.app, settings.update_topic.name, self._store, connect)
+        self._store = ModelStore.of(settings.batch.storage)
+        self._follower = Follower(settings.app, settings.update_topic, self._store, connect)
         self._folding = threading.Lock()
         self._stop = threading.Event()
         self.totals = Totals()
@@ -110,20 +111,26 @@ class SpeedLayer:
             If events after the generation's cut are gone from the input topic.
         """
         self._follower.start()
-        failures = 0
-        current: ModelMessage | None = None
         try:
-            while not self._stop.is_set():
-                try:
-                    current = self._next_model(current)
-                    if current is not None:
-                        self._work_on(current)
-                        failures = 0
-                except (BrokerError, StreamingQueryException) as error:
-                    failures += 1
-                    self._back_off(error, failures)
+            # A micro-batch's matrices are small: BLAS's threads would wait for one another much
+            # longer than they compute.
+            with threadpool_limits(1, "blas"):
+                self._work()
         finally:
             self._follower.close()
+
+    def _work(self) -> None:
+        failures = 0
+        current: ModelMessage | None = None
+        while not self._stop.is_set():
+            try:
+                current = self._next_model(current)
+                if current is not None:
+                    self._work_on(current)
+                    failures = 0
+            except (BrokerError, StreamingQueryException) as error:
+                failures += 1
+                self._back_off(error, failures)
 
     def _next_model(self, current: ModelMessage | None) -> ModelMessage | None:
         """Return the newest model, or the one at hand if there is no newer one."""
@@ -267,15 +274,16 @@ class SpeedLayer:
         self.totals.micro_batches += 1
 
     def _take_foreign(self, view: View) -> None:
-        for found in self._follower.take():
+        for found, record in self._follower.take():
             try:
                 if isinstance(found, ModelMessage):
                     view.model.load(found)
                 else:
-                    view.model.apply(found)
+                    view.model.apply(found, foreign=True)
             except MessageError as error:
                 self.totals.counts["bad_updates"] += 1
-                log.warning("update topic: %s", error)
+                code = "bad_model" if isinstance(found, ModelMessage) else "bad_update"
+                self._follower.set_aside(record, code, error)
 
     def _good(self, events: pa.Table) -> pa.Table:
         """Return the rows whose lines can be read; the batch layer sets the others aside."""

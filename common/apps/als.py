@@ -6,7 +6,7 @@ Hu, Koren, Volinsky: Collaborative Filtering for Implicit Feedback Datasets (200
 from __future__ import annotations
 
 import zlib
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -22,6 +22,11 @@ from common.config import Section
 from common.foldin import FoldIn, Strengths, target, updated_vectors
 from common.lines import parse_line
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from common import config
+
 __all__ = [
     "Decay",
     "FactorUpdate",
@@ -29,15 +34,16 @@ __all__ = [
     "FoldIn",
     "Hyperparams",
     "Interactions",
+    "Lines",
     "Settings",
     "Strengths",
+    "TopN",
     "aggregate",
     "check",
     "decay",
     "decode_update",
     "encode_update",
     "encode_updates",
-    "key",
     "parse",
     "target",
     "updated_vectors",
@@ -79,6 +85,24 @@ class Decay(Section):
     )
 
 
+class TopN(Section):
+    """How the serving layer searches a model's items."""
+
+    approximate_above_items: int | None = Field(
+        None,
+        ge=0,
+        description="Items above which answers are approximate, once an index has been built in "
+        "the background; if absent, they are always exact.",
+    )
+    recall: float = Field(
+        0.95,
+        gt=0,
+        lt=1,
+        description="Share of an exact answer that an approximate one has to have; each build "
+        "measures it on a sample of queries, and answers stay exact where it would not pay.",
+    )
+
+
 class Settings(Section):
     """Recommendation by alternating least squares."""
 
@@ -101,8 +125,18 @@ class Settings(Section):
         None, description="Classes that filter and rescore results, separated by commas."
     )
     decay: Decay = Field(default_factory=Decay)
+    top_n: TopN = Field(default_factory=TopN)
 
 
-def key(line: str) -> str:
-    """Return the Kafka key of a line: the user's CRC-32, so that his events keep their order."""
-    return f"{zlib.crc32(parse_line(line)[0].encode()):08x}"
+class Lines:
+    """``user,item[,strength[,timestamp]]``, whatever the settings say."""
+
+    def __init__(self, settings: config.Settings) -> None: ...
+
+    def check(self, lines: pa.StringArray) -> pa.StringArray:
+        """Return why each line is refused, null where it is good."""
+        return check(lines)
+
+    def key(self, line: str) -> str:
+        """Return the user's CRC-32, so that his events keep their order."""
+        return f"{zlib.crc32(parse_line(line)[0].encode()):08x}"

@@ -7,21 +7,26 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from common.config import Settings
 from common.lines import parse_line
 from common.messages import MessageError
 
 NEIGHBOURS_FILE = "neighbours.json"  # of a generation: by it a pair counts once, for good
 
 
-def check(lines: pa.StringArray) -> pa.StringArray:
-    """Return why each line is refused, null where it is good."""
-    blank = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(lines), ""), True)
-    return pc.if_else(blank, "there is no word", pa.scalar(None, pa.string()))
+class Lines:
+    """Words, whatever the settings say."""
 
+    def __init__(self, settings: Settings) -> None: ...
 
-def key(line: str) -> str:
-    """Return the Kafka key of a line, its CRC-32."""
-    return f"{zlib.crc32(line.encode()):08x}"
+    def check(self, lines: pa.StringArray) -> pa.StringArray:
+        """Return why each line is refused, null where it is good."""
+        blank = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(lines), ""), True)
+        return pc.if_else(blank, "there is no word", pa.scalar(None, pa.string()))
+
+    def key(self, line: str) -> str:
+        """Return the Kafka key of a line, its CRC-32."""
+        return f"{zlib.crc32(line.encode()):08x}"
 
 
 def neighbours(lines: Iterable[str]) -> dict[str, set[str]]:

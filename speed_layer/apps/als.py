@@ -96,7 +96,7 @@ class Speed:
             self._items.expect(found.item_ids)
         self._model = found
 
-    def apply(self, update: str) -> None:
+    def apply(self, update: str, foreign: bool = False) -> None:
         """Apply the payload of one ``UP``; one that comes before any model is passed over.
 
         Raises

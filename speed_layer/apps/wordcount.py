@@ -20,12 +20,11 @@ class Speed:
 
     def load(self, model: ModelMessage) -> None:
         """Take a model over; raises MessageError or StoreError if it cannot be read."""
-        path = model.files.path(NEIGHBOURS_FILE) if model.files else None
-        known = orjson.loads(path.read_bytes()) if path else {}
+        known = orjson.loads(model.files.path(NEIGHBOURS_FILE).read_bytes()) if model.files else {}
         self.counts = read_model(model.text)
         self.neighbours = {word: set(others) for word, others in known.items()}
 
-    def apply(self, update: str) -> None:
+    def apply(self, update: str, foreign: bool = False) -> None:
         """Take over the count and the new neighbours of one ``UP``."""
         word, self.counts[word], new = read_update(update)
         self.neighbours.setdefault(word, set()).update(new)
@@ -36,7 +35,6 @@ class Speed:
         for word, others in sorted(neighbours(events["value"].to_pylist()).items()):
             new = sorted(others - self.neighbours.get(word, set()))
             if new or word not in self.counts:
-                count = self.counts.get(word, 0) + len(new)
-                updates.append(join_line([word, str(count), *new]))
+                updates.append(join_line([word, str(self.counts.get(word, 0) + len(new)), *new]))
                 self.apply(updates[-1])
         return updates

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from common.als_events import MAX_STRENGTH, Interactions, aggregate, check, decay, parse
 from common.apps import als
-from common.config import ConfigError, load
+from common.config import ConfigError, Settings, load
 from common.lines import join_line
 
 NAN = float("nan")
@@ -123,8 +123,9 @@ def test_lines_of_any_ids_are_read_back(rows: list[tuple[str, str, float, int]])
 
 
 def test_key_spreads_users_and_keeps_each_together() -> None:
-    assert als.key("u,i,1") == als.key('["u","j"]') == f"{zlib.crc32(b'u'):08x}"
-    assert len({als.key(f"u{n},i") for n in range(1000)}) == 1000
+    key = als.Lines(Settings()).key
+    assert key("u,i,1") == key('["u","j"]') == f"{zlib.crc32(b'u'):08x}"
+    assert len({key(f"u{n},i") for n in range(1000)}) == 1000
 
 
 def test_oryx_decay() -> None:

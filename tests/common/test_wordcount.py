@@ -1,8 +1,11 @@
 import pyarrow as pa
 import pytest
 
-from common.apps.wordcount import check, key, neighbours, read_model, read_update
+from common.apps.wordcount import Lines, neighbours, read_model, read_update
+from common.config import Settings
 from common.messages import MessageError
+
+LINES = Lines(Settings())
 
 
 def test_neighbours_are_distinct_other_words() -> None:
@@ -11,12 +14,12 @@ def test_neighbours_are_distinct_other_words() -> None:
 
 
 def test_check_refuses_lines_without_words() -> None:
-    reasons = check(pa.array(["a b", " ", "", None], pa.string()))
+    reasons = LINES.check(pa.array(["a b", " ", "", None], pa.string()))
     assert reasons.to_pylist() == [None, *["there is no word"] * 3]
 
 
 def test_key_spreads_lines() -> None:
-    assert len({key(f"line {n}") for n in range(1000)}) == 1000
+    assert len({LINES.key(f"line {n}") for n in range(1000)}) == 1000
 
 
 def test_messages_are_read() -> None:

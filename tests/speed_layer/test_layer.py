@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from common.apps.wordcount import check
+from common.apps.wordcount import Lines
 from common.broker import open_broker
 from common.broker.api import read_all
 from common.config import Settings, load
@@ -43,7 +43,7 @@ class Bench:
 
     def start(self) -> SpeedLayer:
         connect = functools.partial(open_broker, self.settings)
-        family = Family(functools.partial(Speed, self.settings), check)
+        family = Family(functools.partial(Speed, self.settings), Lines(self.settings).check)
         layer = SpeedLayer(self.settings, self.spark, family, connect)
 
         def run() -> None:

@@ -29,7 +29,7 @@ class Summing:
     def load(self, model: ModelMessage) -> None:
         self.total = int(model.text)
 
-    def apply(self, update: str) -> None:
+    def apply(self, update: str, foreign: bool = False) -> None:
         self.applied.append(update)
         self.total = int(update)
 
