@@ -1,0 +1,283 @@
+"""The forest on the flights: quality against the bare libraries, and the lambda property.
+
+Whether a flight leaves late, and how late it arrives, are learned from nine flights of ten in
+each, drawn at random, and asked of the tenth.  The bare libraries get the same settings, and
+categories and missing values as they take them: scikit-learn one column for each category,
+MLlib an index, both the median for what is missing.  For the lambda property the flights are
+shuffled and the last tenth comes by the speed layer.
+
+    python -m benchmarks.forest_quality [--rows 100000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from batch_layer.api import BatchContext
+from batch_layer.apps.forest import Batch
+from benchmarks.kmeans import NOW, session
+from benchmarks.report import Figure, run
+from cli.demo.flights import CATEGORICAL, Flights, flights
+from common import paths
+from common.config import Settings, load
+from common.encoding import Encoding
+from common.examples import parse
+from common.model_store import Generation, Manifest, ModelStore
+from common.schema import InputSchema
+from common.updates import stored
+from serving_layer.apps.forest import Serving
+from speed_layer.apps.forest import Speed
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+SCHEMA = "partition INT, offset BIGINT, timestamp BIGINT, key STRING, value STRING"
+MICRO_BATCH = 1000
+SEED = 1
+#: scikit-learn alone looks at every value, MLlib alone at bins.
+CANDIDATES = {"sklearn": 1024, "mllib": 128}
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One question about the flights, what trains on them, and where generations go."""
+
+    spark: SparkSession
+    folder: Path
+    data: Flights
+    train: list[str]
+    test: list[str]
+    given: argparse.Namespace
+
+    def settings(self, engine: str, seed: int = SEED) -> Settings:
+        """Return the settings of one engine and seed."""
+        categorical = [*CATEGORICAL, *([] if self.data.regression else [self.data.target])]
+        return load(
+            flags={
+                "app": "forest",
+                "batch.storage.data_dir": str(self.folder),
+                "input_schema.feature_names": [*self.data.predictors, self.data.target],
+                "input_schema.categorical_features": categorical,
+                "input_schema.target_feature": self.data.target,
+                "forest.engine": engine,
+                "forest.num_trees": self.given.trees,
+                "forest.hyperparams.max_depth": self.given.depth,
+                "forest.hyperparams.max_split_candidates": CANDIDATES[engine],
+                "forest.hyperparams.min_info_gain_nats": 0,
+                "ml.eval.test_fraction": 0,
+                "ml.seed": seed,
+            },
+            environment={},
+        )
+
+    @cached_property
+    def schema(self) -> InputSchema:
+        """What the fields of a line are."""
+        return InputSchema.from_settings(self.settings("sklearn").input_schema)
+
+    @cached_property
+    def matrices(self) -> tuple[Matrix, Matrix, Matrix, Matrix]:
+        """Predictors and targets of both parts, encoded, medians for what is missing."""
+        both = [parse(pa.array(lines), self.schema)[0] for lines in (self.train, self.test)]
+        encoding = Encoding.learnt(both, self.schema)
+        rows = [encoding.encode(part, self.schema.predictors)[0] for part in both]
+        targets = [encoding.encode(part, [self.data.target])[0][:, 0] for part in both]
+        usual = np.nanmedian(rows[0], axis=0)
+        filled = [np.where(np.isnan(part), usual, part) for part in rows]
+        return filled[0], targets[0], filled[1], targets[1]
+
+    def score(self, values: Matrix) -> float:
+        """Return the area under the ROC curve, or the root mean squared error."""
+        actual = self.matrices[3]
+        if self.data.regression:
+            return float(np.sqrt(np.mean((values - actual) ** 2)))
+        return float(roc_auc_score(actual, values))
+
+    def generation(self, settings: Settings, lines: Sequence[str]) -> Generation:
+        """Train a generation on lines."""
+        store = ModelStore(tempfile.mkdtemp(dir=self.folder))
+        directory = store.new(NOW)
+        rows = [(0, n, NOW, None, line) for n, line in enumerate(lines)]
+        context = BatchContext(self.spark, settings, directory, NOW, len(rows))
+        frame = self.spark.createDataFrame(rows, SCHEMA).cache()
+        built = Batch(settings).run(context, frame, None)
+        frame.unpersist()
+        assert built is not None
+        manifest = Manifest(NOW, "forest", built.model_file, {}, "t", {0: len(rows)})
+        return store.commit(directory, manifest)
+
+
+def serve(settings: Settings, generation: Generation) -> Serving:
+    """Load a generation as the serving layer does."""
+    model = Serving(settings)
+    model.load(stored(generation))
+    return model
+
+
+def follow(settings: Settings, generation: Generation, lines: Sequence[str]) -> Serving:
+    """Load a generation and let the speed layer fold in the rest."""
+    speed, serving = Speed(settings), serve(settings, generation)
+    speed.load(stored(generation))
+    for start in range(0, len(lines), MICRO_BATCH):
+        events = pa.record_batch({"value": pa.array(lines[start : start + MICRO_BATCH])})
+        for update in speed.build_updates(events):
+            serving.apply(update)
+    return serving
+
+
+def asked(model: Serving, lines: Sequence[str]) -> Matrix:
+    """Return the predicted number, or the probability of the second class."""
+    view = model.view
+    schema = view.model.fields.schema
+    rows, _ = view.encoding.encode(parse(pa.array(lines), schema)[0], schema.predictors)
+    found: Matrix = view.model.predict(rows)[:, -1]
+    return found
+
+
+def bare_sklearn(bench: Bench, seed: int) -> Matrix:
+    """Return what scikit-learn alone predicts, with a column for each category."""
+    from sklearn.compose import make_column_transformer
+    from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+    from sklearn.preprocessing import OneHotEncoder
+
+    rows, targets, asked_rows, _ = bench.matrices
+    at = [bench.schema.predictors.index(name) for name in CATEGORICAL]
+    columns = make_column_transformer(
+        (OneHotEncoder(sparse_output=False), at), remainder="passthrough"
+    ).fit(np.concatenate([rows, asked_rows]))
+    settings: dict[str, Any] = {
+        "n_estimators": bench.given.trees,
+        "max_depth": bench.given.depth,
+        "min_samples_leaf": 16,
+        "n_jobs": -1,
+        "random_state": seed,
+    }
+    shape = columns.transform(rows)
+    if bench.data.regression:
+        forest = RandomForestRegressor(max_features=1 / 3, **settings).fit(shape, targets)
+        return np.asarray(forest.predict(columns.transform(asked_rows)))
+    forest = RandomForestClassifier(criterion="entropy", **settings).fit(shape, targets)
+    return np.asarray(forest.predict_proba(columns.transform(asked_rows))[:, 1])
+
+
+def bare_mllib(bench: Bench, seed: int) -> Matrix:
+    """Return what MLlib alone predicts, categories by their index."""
+    from pyspark.ml.classification import RandomForestClassifier
+    from pyspark.ml.feature import VectorIndexer
+    from pyspark.ml.functions import array_to_vector
+    from pyspark.sql import functions as F
+
+    rows, targets, asked_rows, _ = bench.matrices
+    frames = []
+    for matrix, label in ((rows, targets), (asked_rows, np.zeros(len(asked_rows)))):
+        table = pa.table({"list": pa.array(matrix.tolist()), "label": label})
+        frame = bench.spark.createDataFrame(table)
+        frames.append(frame.select(array_to_vector(F.col("list")).alias("raw"), "label"))
+    indexer: Any = VectorIndexer(
+        inputCol="raw", outputCol="features", maxCategories=128, handleInvalid="keep"
+    )
+    indexed = indexer.fit(frames[0].union(frames[1]))
+    settings: dict[str, Any] = {
+        "numTrees": bench.given.trees,
+        "maxDepth": bench.given.depth,
+        "maxBins": 129,
+        "minInstancesPerNode": 16,
+        "seed": seed,
+    }
+    train = indexed.transform(frames[0]).cache()
+    if bench.data.regression:
+        from pyspark.ml.regression import RandomForestRegressor
+
+        found = RandomForestRegressor(**settings).fit(train).transform(indexed.transform(frames[1]))
+        column: Any = F.col("prediction")
+    else:
+        from pyspark.ml.functions import vector_to_array
+
+        library = RandomForestClassifier(impurity="entropy", **settings)
+        found = library.fit(train).transform(indexed.transform(frames[1]))
+        column = vector_to_array(F.col("probability"))[1]
+    values = found.select(column.alias("value")).toArrow()["value"].to_numpy()
+    train.unpersist()
+    return np.asarray(values)
+
+
+def quality(bench: Bench, engine: str) -> Figure:
+    """Compare our models and the bare library's, one of each for every seed."""
+    bare = bare_sklearn if engine == "sklearn" else bare_mllib
+    ours, theirs = [], []
+    for seed in range(SEED, SEED + bench.given.seeds):
+        settings = bench.settings(engine, seed)
+        model = serve(settings, bench.generation(settings, bench.train))
+        ours.append(bench.score(asked(model, bench.test)))
+        theirs.append(bench.score(bare(bench, seed)))
+    what = "RMSE of the arrival's delay" if bench.data.regression else "AUC of a late departure"
+    unit = "min" if bench.data.regression else ""
+    return Figure(f"{what}, {engine}", unit, ours, f"bare {engine}", theirs, "within 1 %")
+
+
+def agreement(bench: Bench) -> Iterator[Figure]:
+    """Compare with batch(all): what batch(90 %) and the speed layer make of the same flights."""
+    settings, other = bench.settings("sklearn"), bench.settings("sklearn", seed=2)
+    cut = round(len(bench.train) * 0.9)
+    first = bench.generation(settings, bench.train[:cut])
+    models = {
+        "batch(90 %) + speed(10 %)": follow(settings, first, bench.train[cut:]),
+        "batch(90 %) alone": serve(settings, first),
+        "batch(all), another seed": serve(other, bench.generation(other, bench.train)),
+    }
+    reference = asked(serve(settings, bench.generation(settings, bench.train)), bench.test)
+    unit = "min" if bench.data.regression else ""
+    for name, model in models.items():
+        found = asked(model, bench.test)
+        apart = float(np.sqrt(np.mean((found - reference) ** 2)))
+        score = "RMSE" if bench.data.regression else "AUC"
+        notes = {f"its own {score}": f"{bench.score(found):.4f}"}
+        notes["of batch(all)"] = f"{bench.score(reference):.4f}"
+        what = f"{name}: root mean squared difference of predictions from batch(all)"
+        yield Figure(what, unit, [apart], notes=notes)
+
+
+def measure(given: argparse.Namespace) -> Iterator[Figure]:
+    """Compare quality, then layers, for both questions."""
+    spark = session()
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            for regression in (False, True):
+                data = flights(paths.home() / "cache", regression)
+                lines = np.array([*data.past, *data.live], object)
+                order = np.random.default_rng(SEED).permutation(len(lines))
+                chosen = lines[order[: 5000 if given.quick else given.rows]].tolist()
+                cut = math.ceil(len(chosen) * 0.9)
+                bench = Bench(spark, Path(folder), data, chosen[:cut], chosen[cut:], given)
+                for engine in given.engines:
+                    yield quality(bench, engine)
+                yield from agreement(bench)
+    finally:
+        spark.stop()
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description="The forest on the flights.")
+    parser.add_argument("--engines", nargs="+", choices=["sklearn", "mllib"],
+                        default=["sklearn", "mllib"])  # fmt: skip
+    for name, default in (("rows", 100_000), ("trees", 20), ("depth", 10), ("seeds", 3)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    run("forest_quality", measure, parser)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""Scoring one forest: ours, scikit-learn's own, and pypmml's of our PMML, on one core.
+
+Ours starts from the line of text that a request brings; the others are given what they like
+best, a row of a matrix and a dictionary.
+
+    python -m benchmarks.forest_serving [--trees 50] [--depth 10]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from sklearn.datasets import make_classification
+from sklearn.ensemble import RandomForestClassifier
+
+from benchmarks.report import Figure, run
+from common.apps.forest import encoding_of
+from common.examples import parse, parse_datum
+from common.forest import ForestModel, Leaves, Parameters
+from common.forest_layout import Tree, lay_out
+from common.forest_pmml import write_forest_pmml
+from common.pmml_fields import Fields
+from common.schema import InputSchema
+
+SEED = 1
+N_TRAIN = 20_000
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A forest in two forms, and rows to ask it about in three."""
+
+    library: RandomForestClassifier
+    model: ForestModel
+    rows: Matrix
+    lines: list[str]
+    records: list[dict[str, float]]
+
+    @classmethod
+    def of(cls, given: argparse.Namespace, n_rows: int) -> Bench:
+        """Grow a forest by scikit-learn, and read its trees."""
+        rows, classes = make_classification(
+            N_TRAIN + n_rows, given.features, n_informative=10, random_state=SEED
+        )
+        # scikit-learn looks at single precision: what it is given must have no more.
+        rows = rows.astype(np.float32).astype(np.float64)
+        library = RandomForestClassifier(
+            given.trees, max_depth=given.depth, n_jobs=1, random_state=SEED
+        ).fit(rows[:N_TRAIN], classes[:N_TRAIN])
+        asked = rows[N_TRAIN:]
+        names = [f"f{n}" for n in range(given.features)]
+        lines = [",".join(map(repr, row)) + "," for row in asked.tolist()]
+        records = [dict(zip(names, row, strict=True)) for row in asked.tolist()]
+        return cls(library, read(library, names, given.depth), asked, lines, records)
+
+
+def read(library: RandomForestClassifier, names: list[str], depth: int) -> ForestModel:
+    """Return our form of a forest of scikit-learn's."""
+    laid, totals = lay_out([tree(one.tree_) for one in library.estimators_], np.ones(len(library)))
+    schema = InputSchema(
+        names=(*names, "class"),
+        ids=frozenset(),
+        ignored=frozenset(),
+        numeric=frozenset(names),
+        categorical=frozenset({"class"}),
+        target="class",
+    )
+    fields = Fields(schema, {"class": ("0", "1")})
+    leaves = Leaves(totals, classification=True)
+    return ForestModel(fields, Parameters(depth, 2, "gini"), laid, leaves)
+
+
+def tree(library: Any) -> Tree:
+    """Return our form of one tree."""
+    leaf = library.children_left < 0
+    return Tree(
+        feature=np.where(leaf, -1, library.feature).astype(np.int64),
+        threshold=library.threshold,
+        negative=library.children_left.astype(np.int64),
+        positive=library.children_right.astype(np.int64),
+        default=np.zeros(len(leaf), np.bool_),
+        totals=library.value[:, 0, :] * library.weighted_n_node_samples[:, np.newaxis],
+    )
+
+
+def ours_one(bench: Bench) -> Callable[[int], Matrix]:
+    """Score single lines."""
+    model, encoding = bench.model, encoding_of(bench.model)
+    schema = model.fields.schema
+
+    def score(at: int) -> Matrix:
+        datum = parse_datum(bench.lines[at], schema)
+        row, _ = encoding.encode_datum(datum, schema.predictors)
+        return model.predict(np.array([row]))
+
+    return score
+
+
+def ours_all(bench: Bench) -> Matrix:
+    """Score all lines."""
+    schema = bench.model.fields.schema
+    examples = parse(pa.array(bench.lines), schema)[0]
+    return bench.model.predict(encoding_of(bench.model).encode(examples, schema.predictors)[0])
+
+
+def microseconds(score: Callable[[int], object], times: int) -> float:
+    """Return the median time of scoring one row."""
+    taken = []
+    for at in range(times):
+        start = time.perf_counter()
+        score(at)
+        taken.append(time.perf_counter() - start)
+    return 1e6 * statistics.median(taken)
+
+
+def per_second(score: Callable[[], object], n_rows: int) -> float:
+    """Return how many rows are scored in a second."""
+    start = time.perf_counter()
+    score()
+    return n_rows / (time.perf_counter() - start)
+
+
+def measure(given: argparse.Namespace) -> Iterator[Figure]:
+    """Check that all three agree, then time them in turn."""
+    from pypmml import Model
+
+    bench = Bench.of(given, 2_000 if given.quick else 50_000)
+    other = Model.fromString(write_forest_pmml(bench.model).decode())
+    expected = bench.library.predict_proba(bench.rows)
+    assert np.allclose(ours_all(bench), expected, atol=1e-9)
+    for at in range(20):
+        assert abs(other.predict(bench.records[at])["probability_1"] - expected[at, 1]) < 1e-6
+    one, asked = ours_one(bench), bench.rows
+    library = bench.library.predict_proba
+    rounds = range(1 if given.quick else given.rounds)
+    singles = [
+        (
+            microseconds(one, 2000),
+            microseconds(lambda at: library(asked[at : at + 1]), 200),
+            microseconds(lambda at: other.predict(bench.records[at]), 200),
+        )
+        for _ in rounds
+    ]
+    ours, sklearn, pypmml = zip(*singles, strict=True)
+    what = f"one row, {given.trees} trees of depth {given.depth}, p50"
+    yield Figure(what, "us", ours, "scikit-learn", sklearn, "less")
+    yield Figure(what, "us", ours, "pypmml", pypmml, "less")
+    some = bench.records[:2000]
+    bulk = [
+        (
+            per_second(lambda: ours_all(bench), len(asked)),
+            per_second(lambda: bench.model.predict(asked), len(asked)),
+            per_second(lambda: library(asked), len(asked)),
+            per_second(lambda: [other.predict(record) for record in some], len(some)),
+        )
+        for _ in rounds
+    ]
+    lines, encoded, sklearn, pypmml = zip(*bulk, strict=True)
+    what = f"rows in bulk, {given.trees} trees of depth {given.depth}"
+    yield Figure(f"{what}, from lines", "rows/s", lines, "scikit-learn", sklearn, "50,000")
+    yield Figure(f"{what}, encoded", "rows/s", encoded, "scikit-learn", sklearn, "50,000")
+    yield Figure(f"{what}, from lines", "rows/s", lines, "pypmml", pypmml, "50,000")
+    Model.close()
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description="Scoring a forest.")
+    for name, default in (("features", 20), ("trees", 50), ("depth", 10), ("rounds", 5)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    run("forest_serving", measure, parser)
+
+
+if __name__ == "__main__":
+    main()
