@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from batch_layer.api import BatchContext, Built
+from batch_layer.candidates import write_candidates
 from batch_layer.hyperparams import Values, combinations
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
 
     from common.config import Settings
     from common.model_store import Generation
@@ -210,6 +211,8 @@ class MLUpdate(ABC, Generic[Data, Model]):
                 return None
             for path in final.iterdir():
                 path.rename(context.directory / path.name)
+        if len(trials) > 1:
+            write_candidates(trials, best, context.directory)
         return Built(
             model_file=self.model_file,
             engine=self.engine(split),
@@ -295,8 +298,13 @@ def split_rows(rows: DataFrame, test_fraction: float, seed: int) -> tuple[DataFr
     A row is on the same side for the same seed, however Spark reads it: its (partition,
     offset) and the seed make a hash, which falls below `test_fraction` of its range or not.
     """
+    is_test = is_held_out(test_fraction, seed)
+    return rows.filter(~is_test), rows.filter(is_test)
+
+
+def is_held_out(test_fraction: float, seed: int) -> Column:
+    """Return the condition of the history rows that :func:`split_rows` holds out."""
     from pyspark.sql import functions as F
 
     hashed = F.xxhash64(F.lit(seed), F.col("partition"), F.col("offset"))
-    is_test = hashed.bitwiseAND(0x7FFFFFFF) < F.lit(round(test_fraction * 2**31))
-    return rows.filter(~is_test), rows.filter(is_test)
+    return hashed.bitwiseAND(0x7FFFFFFF) < F.lit(round(test_fraction * 2**31))

@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
@@ -28,7 +28,7 @@ RETRY = "Check the network (GEMSBOK_MAVEN_MIRROR names a mirror) and call `bin/g
 
 # The Spark set leaves out what pyspark ships. The broker's set is apart from it,
 # because it has another version of kafka-clients.
-JAR_SETS: Mapping[str, tuple[str, ...]] = {
+JAR_SETS: dict[str, tuple[str, ...]] = {
     "spark": (
         "org.apache.spark:spark-sql-kafka-0-10_2.13:4.2.0",
         "io.delta:delta-spark_4.2_2.13:4.4.0",
@@ -38,6 +38,10 @@ JAR_SETS: Mapping[str, tuple[str, ...]] = {
         "org.apache.logging.log4j:log4j-slf4j-impl:2.25.4",
     ),
 }
+
+# Only the tests need these: a jar that holds PMML's XML schema. It comes alone, without the
+# jars that its classes depend on.
+TEST_JAR_SETS: dict[str, tuple[str, ...]] = {"pmml-schema": ("org.jpmml:pmml-model:1.7.8",)}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def ensure() -> None:
+def ensure(jar_sets: Iterable[str] = JAR_SETS) -> None:
     """Bring each set of jars to what the lock file says; quick when it is there already.
 
     Raises
@@ -62,7 +66,7 @@ def ensure() -> None:
     UserError
         A jar cannot be had, or is not the one that the lock file pins.
     """
-    for jar_set in JAR_SETS:
+    for jar_set in jar_sets:
         if not is_complete(jar_set):
             print(f"gemsbok: Resolving the {jar_set} jars", file=sys.stderr, flush=True)
             _install(jar_set)
@@ -120,7 +124,7 @@ def read_lock() -> dict[str, dict[str, str]]:
 def write_lock() -> None:
     """Resolve all sets and pin them; for a change of versions."""
     lines = ["# Made by `python -m cli.jars lock`: set, SHA-256, file name."]
-    for jar_set in JAR_SETS:
+    for jar_set in JAR_SETS | TEST_JAR_SETS:
         with _workplace() as work:
             for jar in sorted(_resolve(jar_set, Path(work)).glob("*.jar")):
                 lines.append(f"{jar_set} {_sha256(jar)} {jar.name}")
@@ -199,11 +203,12 @@ def _settings_xml(mirror: str) -> str:
 def _module_xml(jar_set: str) -> str:
     lines = ['<ivy-module version="2.0">', f'<info organisation="gemsbok" module="{jar_set}"/>']
     lines += ['<configurations><conf name="default"/></configurations>', "<dependencies>"]
-    for coordinates in JAR_SETS[jar_set]:
+    transitive = "false" if jar_set in TEST_JAR_SETS else "true"
+    for coordinates in (JAR_SETS | TEST_JAR_SETS)[jar_set]:
         organisation, name, version = coordinates.split(":")
         lines.append(
             f'<dependency org="{organisation}" name="{name}" rev="{version}"'
-            ' conf="default->default"/>'
+            f' conf="default->default" transitive="{transitive}"/>'
         )
     if jar_set == "spark":
         shipped = module_names(path.name for path in _pyspark_jars().glob("*.jar"))

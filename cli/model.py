@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-import urllib.error
-import urllib.request
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -15,8 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.errors import EXIT_UNAVAILABLE, UserError
+from cli.model_candidates import show_candidates
+from cli.model_export import compressed, served, write
+from cli.model_import import import_model
 from cli.options import Conf, Sets, settings_of
 from cli.output import print_json, print_table
+from cli.serving_http import serving_url
 
 if TYPE_CHECKING:
     from common.config import Settings
@@ -24,10 +26,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, show, export and roll back models.", no_args_is_help=True)
 
-EXPORT_TIMEOUT_SECONDS = 120.0
-
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Id = Annotated[int, typer.Argument(metavar="ID", help="As `model list` prints it.")]
+Shown = Annotated[int | None, typer.Argument(metavar="[ID]", help="The newest without one.")]
+Candidates = Annotated[bool, typer.Option("--candidates", help="What the search has tried.")]
+Document = Annotated[Path, typer.Argument(metavar="FILE", help="A PMML document.")]
+Pretty = Annotated[bool, typer.Option("--pretty", help="Indent it.")]
+Gzip = Annotated[bool, typer.Option("--gzip", help="Compress it; so is a FILE ending in .gz.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write.")]
 Url = Annotated[str, typer.Option(help="Address of the serving layer, if not the configured one.")]
 StoredId = Annotated[
@@ -49,10 +54,16 @@ def list_models(conf: Conf = None, sets: Sets = None, as_json: Json = False) -> 
 
 
 @app.command()
-def show(generation: Id, conf: Conf = None, sets: Sets = None) -> None:
+def show(
+    generation: Shown = None, candidates: Candidates = False, conf: Conf = None, sets: Sets = None
+) -> None:
     """Print a generation's manifest: data, cut, hyperparameters, metrics, files."""
-    found = _generation(_store(settings_of(conf, sets)), generation)
-    print(json.dumps(asdict(found.manifest), indent=2))
+    store = _store(settings_of(conf, sets))
+    found = _newest(store) if generation is None else _generation(store, generation)
+    if candidates:
+        show_candidates(found)
+    else:
+        print(json.dumps(asdict(found.manifest), indent=2))
 
 
 @app.command()
@@ -60,23 +71,36 @@ def export(
     output: Output = None,
     url: Url = "",
     generation: StoredId = None,
+    pretty: Pretty = False,
+    gzip: Gzip = False,
     conf: Conf = None,
     sets: Sets = None,
 ) -> None:
-    """Write the model as PMML: as it is served now, or as a generation was stored."""
+    """Write the model as PMML: as it is served now, or as a generation was stored.
+
+    What is served is the batch layer's model with all updates of the speed layer.
+    """
     settings = settings_of(conf, sets)
     if generation is None:
-        data, what = _served(url or serving_url(settings))
+        data, what = served(url or serving_url(settings))
     else:
         stored = _generation(_store(settings), generation)
         data, what = stored.model_text().encode(), f"generation {generation}"
-    if output is None:
-        sys.stdout.buffer.write(data)
-        return
-    aside = output.with_name(f"{output.name}.part")
-    aside.write_bytes(data)
-    aside.replace(output)
-    print(f"Written: {output} ({len(data)} bytes, {what})")
+    if pretty:
+        from common.pmml import indented
+
+        data = indented(data)
+    if gzip or (output is not None and output.suffix == ".gz"):
+        data = compressed(data)
+    write(data, output, what)
+
+
+@app.command("import")
+def import_document(file: Document, conf: Conf = None, sets: Sets = None) -> None:
+    """Serve a PMML document of another tool: check, store and publish it (app = "pmml")."""
+    settings = settings_of(conf, sets)
+    new = import_model(settings, _store(settings), file, time.time_ns() // 1_000_000)
+    print(f"{file} is the newest model, as generation {new.id}.")
 
 
 @app.command()
@@ -105,48 +129,18 @@ def rollback(generation: Id, conf: Conf = None, sets: Sets = None) -> None:
     print(f"Generation {generation} is the newest again, as {new.id}.")
 
 
-def serving_url(settings: Settings) -> str:
-    """Return where the serving layer answers on this machine, without a slash at the end."""
-    api = settings.serving.api
-    host = "127.0.0.1" if api.host in ("0.0.0.0", "::") else api.host
-    host = f"[{host}]" if ":" in host else host
-    return f"http://{host}:{api.port}{api.context_path}".rstrip("/")
-
-
-def _served(url: str) -> tuple[bytes, str]:
-    address = f"{url.rstrip('/')}/model.pmml"
-    if not address.startswith(("http://", "https://")):
-        message = f"--url {url}: is not an address, as http://127.0.0.1:8080"
-        raise UserError(message)
-    try:
-        # Serving layers are near: a proxy for the world outside does not know them.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        with opener.open(address, timeout=EXPORT_TIMEOUT_SECONDS) as reply:
-            served = reply.headers.get("X-Model-Generation", "unknown")
-            return reply.read(), f"generation {served} as it is served"
-    except urllib.error.HTTPError as error:
-        message = f"{address} answers {error.code}: {_reason(error.read())}"
-        raise UserError(message, exit_code=EXIT_UNAVAILABLE) from None
-    except OSError as error:
-        reason = getattr(error, "reason", error)
-        message = f"{address} does not answer: {reason}."
-        remedy = "Start the serving layer (`bin/gemsbok serving`), or name another by --url."
-        raise UserError(message, remedy, EXIT_UNAVAILABLE) from None
-
-
-def _reason(body: bytes) -> str:
-    """Return the sentence in an error's JSON body, or the body where it is none."""
-    text = body.decode(errors="replace").strip()
-    try:
-        return str(json.loads(text)["error"]["message"])
-    except (ValueError, KeyError, TypeError):
-        return text
-
-
 def _store(settings: Settings) -> ModelStore:
     from common.model_store import ModelStore
 
-    return ModelStore(settings.batch.storage.model_dir)
+    return ModelStore.of(settings.batch.storage)
+
+
+def _newest(store: ModelStore) -> Generation:
+    found = store.newest()
+    if found is None:
+        message = f"There is no generation in {store.location} yet."
+        raise UserError(message)
+    return found
 
 
 def _generation(store: ModelStore, id_: int) -> Generation:

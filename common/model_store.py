@@ -7,6 +7,7 @@ A generation is one directory ``<model_dir>/<id>/`` with the family's files and 
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import os
 import shutil
@@ -16,19 +17,40 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyarrow import fs
 
+from common.signing import read_key, signature
+
+if TYPE_CHECKING:
+    from common.config import Storage
+
 MANIFEST = "manifest.json"
+#: The manifest's signature, beside it, in a store that has a key.
+SIGNATURE = "manifest.hmac"
 #: Beside the manifest once the generation's MODEL is acknowledged on the update topic.
 PUBLISHED = "published"
+#: A model's text above this is refused.
+MAX_MODEL_BYTES = 512 * 1024 * 1024
 #: Folder of generations that are still being written; readers never look into it.
 PARTIAL = ".partial"
 
 
 class StoreError(RuntimeError):
-    """A generation cannot be read, or fails its check; the text names the file and why."""
+    """A generation cannot be read, or fails its check; the text names the file and why.
+
+    Parameters
+    ----------
+    text : str
+        The reason, for people.
+    code : str, optional
+        The reason, for programs, as the dead-letter topic has it.
+    """
+
+    def __init__(self, text: str, code: str = "bad_model") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 @dataclass(frozen=True)
@@ -133,12 +155,12 @@ class Generation:
         found = sha256_of(path)
         if found != expected:
             message = f"{path} is damaged: its SHA-256 is {found}, the manifest says {expected}"
-            raise StoreError(message)
+            raise StoreError(message, "checksum")
         return path
 
     def model_text(self) -> str:
         """Return the model file's text, verified."""
-        return self.path(self.manifest.model_file).read_text(encoding="utf-8")
+        return _text(self.path(self.manifest.model_file))
 
 
 class ModelStore:
@@ -151,10 +173,15 @@ class ModelStore:
     ----------
     location : str
         Folder or URI; made when the first generation is.
+    key : bytes, optional
+        Signs the manifests of new generations, and those without its signature are refused.
+        A manifest has the SHA-256 of every file, so that whoever can write the store, or the
+        update topic, and has no key cannot have a model of his own served.
     """
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, key: bytes | None = None) -> None:
         self.location = location
+        self._key = key
         if "://" in location:
             self._fs, self._root = fs.FileSystem.from_uri(location)
         else:
@@ -164,6 +191,23 @@ class ModelStore:
     @cached_property
     def _cache(self) -> tempfile.TemporaryDirectory[str]:
         return tempfile.TemporaryDirectory(prefix="gemsbok-store-")
+
+    @classmethod
+    def of(cls, storage: Storage) -> ModelStore:
+        """Open the store that the configuration names.
+
+        Raises
+        ------
+        ConfigError
+            If the key's file cannot be used.
+        """
+        key = None if storage.key_file is None else read_key(storage.key_file)
+        return cls(storage.model_dir, key)
+
+    @property
+    def signed(self) -> bool:
+        """Whether generations without our signature are refused."""
+        return self._key is not None
 
     def locate(self, name: str) -> str:
         """Return the full path of `name` under the store's root."""
@@ -192,14 +236,19 @@ class ModelStore:
         manifest = replace(manifest, files={n: sha256_of(path) for n, path in names.items()})
         data = manifest.to_json()
         (folder / MANIFEST).write_bytes(data)
+        if self._key is not None:
+            (folder / SIGNATURE).write_text(signature(self._key, data), encoding="ascii")
+            files.append(folder / SIGNATURE)
         if self._local:
             for path in [*files, folder / MANIFEST, folder]:
                 _fsync(path)
             folder.rename(self.locate(str(manifest.generation)))
             _fsync(Path(self._root))
         else:
-            for name in [*names, MANIFEST]:
-                self._upload(folder / name, f"{manifest.generation}/{name}")
+            # The manifest last.
+            for path in [*files, folder / MANIFEST]:
+                name = path.relative_to(folder).as_posix()
+                self._upload(path, f"{manifest.generation}/{name}")
             shutil.rmtree(folder)
         return Generation(manifest, self, hashlib.sha256(data).hexdigest())
 
@@ -219,7 +268,8 @@ class ModelStore:
         Raises
         ------
         StoreError
-            If there is none of this id, or its manifest is not the one expected.
+            If there is none of this id, or its manifest is not the one expected or not signed
+            by our key.
         """
         name = f"{generation}/{MANIFEST}"
         if not self._exists(name):
@@ -230,7 +280,9 @@ class ModelStore:
         found = hashlib.sha256(data).hexdigest()
         if manifest_sha256 not in (None, found):
             message = f"{self.locate(name)} is not the manifest that was published"
-            raise StoreError(message)
+            raise StoreError(message, "checksum")
+        if self._key is not None:
+            self._check_signature(generation, self._key, data)
         manifest = Manifest.from_json(data, self.locate(name))
         if manifest.generation != generation:
             message = f"{self.locate(name)} says that it is generation {manifest.generation}"
@@ -270,9 +322,9 @@ class ModelStore:
             If the name leads out of the store, or it is no regular file.
         """
         parts = PurePosixPath(name).parts
-        if not parts or name.startswith("/") or ".." in parts:
+        if not parts or name.startswith("/") or ".." in parts or "\0" in name:
             message = f"{name!r} is not a path inside the model store {self.location}"
-            raise StoreError(message)
+            raise StoreError(message, "ref_denied")
         return self._regular(Path(self.locate(name))) if self._local else self._download(name)
 
     def read_reference(self, reference: str) -> str:
@@ -281,18 +333,30 @@ class ModelStore:
         Raises
         ------
         StoreError
-            If it lies outside the store, is no regular file, or is gone.
+            If it lies outside the store, is no regular file, is gone, or is too large.
         """
         reference = reference.removeprefix("file://") if self._local else reference
         prefix = f"{self._root}/"
         bare = reference.partition("://")[2] if "://" in reference else reference
         if not bare.startswith(prefix):
             message = f"MODEL-REF {reference!r} lies outside the model store {self.location}"
-            raise StoreError(message)
-        return self.fetch(bare[len(prefix) :]).read_text(encoding="utf-8")
+            raise StoreError(message, "ref_denied")
+        return _text(self.fetch(bare[len(prefix) :]))
 
     def _exists(self, name: str) -> bool:
         return bool(self._fs.get_file_info(self.locate(name)).type == fs.FileType.File)
+
+    def _check_signature(self, generation: int, key: bytes, manifest: bytes) -> None:
+        name = f"{generation}/{SIGNATURE}"
+        found = b""
+        if self._exists(name):
+            with self._fs.open_input_stream(self.locate(name)) as stream:
+                found = stream.read(128)
+        if not hmac.compare_digest(found, signature(key, manifest).encode()):
+            message = (
+                f"{self.locate(name)} is not the signature of our key (batch.storage.key_file)"
+            )
+            raise StoreError(message, "bad_signature")
 
     def _regular(self, path: Path) -> Path:
         inside = Path(os.path.realpath(path)) == path
@@ -303,7 +367,7 @@ class ModelStore:
             raise StoreError(message) from error
         if not (inside and regular):
             message = f"{path} is not a regular file inside the model store"
-            raise StoreError(message)
+            raise StoreError(message, "ref_denied")
         return path
 
     def _upload(self, source: Path, name: str) -> None:
@@ -330,6 +394,19 @@ def sha256_of(path: Path) -> str:
         while block := data.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _text(path: Path) -> str:
+    """Read a model; what is too large is not brought into memory."""
+    size = path.stat().st_size
+    if size > MAX_MODEL_BYTES:
+        message = f"{path} has {size} bytes; a model of more than {MAX_MODEL_BYTES} is not read"
+        raise StoreError(message)
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        message = f"{path} is not text in UTF-8: {error}"
+        raise StoreError(message) from error
 
 
 def _fsync(path: Path) -> None:

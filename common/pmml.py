@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TypeVar
@@ -16,15 +16,18 @@ from typing import TypeVar
 from lxml import etree
 
 VERSION = "4.4"
-NAMESPACE = f"http://www.dmg.org/PMML-{VERSION.replace('.', '_')}"
+NAMESPACE = "http://www.dmg.org/PMML-4_4"
 #: Versions that are read; documents of all of them have the same elements where we look.
 READABLE = ("4.2", "4.3", "4.4")
+#: Versions that other tools' documents may have.
+FOREIGN = ("3.0", "3.1", "3.2", "4.0", "4.1", *READABLE)
 MAX_BYTES = 512 * 1024 * 1024
-MAX_DEPTH = 64
+#: Above what any tool writes: decision trees nest deepest.
+MAX_DEPTH = 256
 APPLICATION = "Gemsbok"
 
+_TOO_DEEP = f"PMML nests deeper than {MAX_DEPTH} elements"
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_NAMESPACES = {f"http://www.dmg.org/PMML-{version.replace('.', '_')}" for version in READABLE}
 #: What an array's item cannot hold bare, and what XML cannot hold at all.
 _ILLEGAL = r"\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff"
 _SPECIAL = re.compile(rf'[ \t\r\n"\\{_ILLEGAL}]')
@@ -63,7 +66,7 @@ class AlsModel:
         Means something where `log_strength`.
     user_factors, item_factors : str
         Where the vectors lie, relative to the document.  Oryx has text in folders "X/" and
-        "Y/"; ours are Parquet files.  (Oryx's own speed and serving layers read the vectors
+        "Y/"; ours are Arrow files.  (Oryx's own speed and serving layers read the vectors
         from the update topic and pass over these two.)
     timestamp : int or None
         Milliseconds since 1970 at which the model was built.
@@ -79,8 +82,8 @@ class AlsModel:
     alpha: float = 1.0
     log_strength: bool = False
     epsilon: float = 1e-5
-    user_factors: str = "user_factors.parquet"
-    item_factors: str = "item_factors.parquet"
+    user_factors: str = "user_factors.arrow"
+    item_factors: str = "item_factors.arrow"
     timestamp: int | None = None
     application: str = APPLICATION
 
@@ -92,6 +95,14 @@ def write_als_pmml(model: AlsModel) -> bytes:
     logStrength, epsilon (with logStrength only), XIDs, YIDs.
     """
     root = new_document(model.application, model.timestamp)
+    dictionary = root.find(tag("DataDictionary"), None)
+    assert dictionary is not None
+    # No model element refers to them, but the schema wants one field at least.
+    for name in ("user", "item"):
+        etree.SubElement(
+            dictionary, tag("DataField"), name=name, optype="categorical", dataType="string"
+        )
+    dictionary.set("numberOfFields", "2")
     values = {
         "X": model.user_factors,
         "Y": model.item_factors,
@@ -104,14 +115,14 @@ def write_als_pmml(model: AlsModel) -> bytes:
     }
     for name, value in values.items():
         if value is not None:
-            etree.SubElement(root, _tag("Extension"), name=name, value=value)
+            etree.SubElement(root, tag("Extension"), name=name, value=value)
     for name, ids in (("XIDs", model.user_ids), ("YIDs", model.item_ids)):
-        etree.SubElement(root, _tag("Extension"), name=name).text = join_pmml_delimited(ids)
+        etree.SubElement(root, tag("Extension"), name=name).text = join_pmml_delimited(ids)
     return to_bytes(root)
 
 
-def read_als_pmml(document: str | bytes) -> AlsModel:
-    """Read an ALS model, ours or Oryx's.
+def read_als_pmml(document: str | bytes, with_ids: bool = True) -> AlsModel:
+    """Read an ALS model, ours or Oryx's; its ids are left out on demand.
 
     Raises
     ------
@@ -128,8 +139,8 @@ def read_als_pmml(document: str | bytes) -> AlsModel:
         features=_read(extensions, "features", _count),
         implicit=implicit,
         lambda_=_read(extensions, "lambda", _number),
-        user_ids=parse_pmml_delimited(_content(extensions, "XIDs")),
-        item_ids=parse_pmml_delimited(_content(extensions, "YIDs")),
+        user_ids=parse_pmml_delimited(_content(extensions, "XIDs")) if with_ids else (),
+        item_ids=parse_pmml_delimited(_content(extensions, "YIDs")) if with_ids else (),
         alpha=_read(extensions, "alpha", _number) if implicit else AlsModel.alpha,
         log_strength=log_strength,
         epsilon=_read(extensions, "epsilon", _number) if log_strength else AlsModel.epsilon,
@@ -150,14 +161,19 @@ def new_document(application: str = APPLICATION, timestamp: int | None = None) -
     timestamp : int, optional
         Milliseconds since 1970 at which the model was built.
     """
-    root = etree.Element(_tag("PMML"), nsmap={None: NAMESPACE}, version=VERSION)
-    header = etree.SubElement(root, _tag("Header"))
-    etree.SubElement(header, _tag("Application"), name=application)
+    root = etree.Element(tag("PMML"), nsmap={None: NAMESPACE}, version=VERSION)
+    header = etree.SubElement(root, tag("Header"))
+    etree.SubElement(header, tag("Application"), name=application)
     if timestamp is not None:
         moment = _EPOCH + timedelta(milliseconds=timestamp)
-        etree.SubElement(header, _tag("Timestamp")).text = moment.isoformat(timespec="milliseconds")
-    etree.SubElement(root, _tag("DataDictionary"), numberOfFields="0")
+        etree.SubElement(header, tag("Timestamp")).text = moment.isoformat(timespec="milliseconds")
+    etree.SubElement(root, tag("DataDictionary"), numberOfFields="0")
     return root
+
+
+def tag(name: str, version: str = VERSION) -> str:
+    """Return the name of an element in PMML's namespace, as lxml writes it."""
+    return f"{{http://www.dmg.org/PMML-{version.replace('.', '_')}}}{name}"
 
 
 def to_bytes(root: etree._Element) -> bytes:
@@ -165,7 +181,15 @@ def to_bytes(root: etree._Element) -> bytes:
     return etree.tostring(root, encoding="UTF-8", xml_declaration=True)
 
 
-def parse(document: str | bytes, max_bytes: int = MAX_BYTES) -> etree._Element:
+def indented(document: bytes) -> bytes:
+    """Return a document of our own with its elements on lines of their own."""
+    root = _parse_xml(document, remove_blank_text=True)
+    return etree.tostring(root, pretty_print=True, xml_declaration=True, encoding="UTF-8")
+
+
+def parse(
+    document: str | bytes, max_bytes: int = MAX_BYTES, versions: Collection[str] = READABLE
+) -> etree._Element:
     """Parse untrusted XML and return the PMML element.
 
     Parameters
@@ -174,30 +198,37 @@ def parse(document: str | bytes, max_bytes: int = MAX_BYTES) -> etree._Element:
         The document, in UTF-8.
     max_bytes : int
         Size above which it is refused.
+    versions : collection of str
+        Those of PMML that are read.
 
     Raises
     ------
     PmmlError
         If it is too large or too deep, has a document type declaration, is not well-formed
-        UTF-8 XML, or is not PMML of a version in `READABLE`.
+        UTF-8 XML, or is not PMML of one of these versions.
     """
-    data = document.encode() if isinstance(document, str) else document
-    if len(data) > max_bytes:
-        message = f"PMML of {len(data)} bytes; at most {max_bytes} are read"
-        raise PmmlError(message)
+    data = _bounded(document, max_bytes)
     # Before parsing: libxml2 expands entities inside attributes whatever its options say.
     if b"<!DOCTYPE" in data:
         message = "PMML with a document type declaration is not read; remove <!DOCTYPE …>"
         raise PmmlError(message)
     root = _parse_xml(data)
     if root.xpath(f"boolean({'/*' * (MAX_DEPTH + 1)})"):
-        message = f"PMML nests deeper than {MAX_DEPTH} elements"
-        raise PmmlError(message)
-    name = etree.QName(root)
-    if name.localname != "PMML" or name.namespace not in _NAMESPACES:
-        message = f"root element {root.tag!r} is not PMML of version {', '.join(READABLE)}"
+        raise PmmlError(_TOO_DEEP)
+    if root.tag not in [tag("PMML", version) for version in versions]:
+        message = f"root element {root.tag!r} is not PMML of version {', '.join(versions)}"
         raise PmmlError(message)
     return root
+
+
+def _bounded(document: str | bytes, max_bytes: int) -> bytes:
+    # A text has at least as many bytes as characters: what is far too large is not encoded.
+    if len(document) <= max_bytes:
+        data = document.encode() if isinstance(document, str) else document
+        if len(data) <= max_bytes:
+            return data
+    message = f"PMML of more than {max_bytes} bytes is not read"
+    raise PmmlError(message)
 
 
 def read_timestamp(root: etree._Element) -> int | None:
@@ -255,7 +286,7 @@ def parse_pmml_delimited(text: str) -> list[str]:
     return items
 
 
-def _parse_xml(data: bytes) -> etree._Element:
+def _parse_xml(data: bytes, remove_blank_text: bool = False) -> etree._Element:
     # huge_tree lifts the limit of 10 MB for the text of one element, which ids outgrow; the
     # limits of our own take its place.  The encoding is fixed, so that the search for a
     # document type declaration and the parser see the same characters.
@@ -268,16 +299,16 @@ def _parse_xml(data: bytes) -> etree._Element:
         huge_tree=True,
         remove_comments=True,
         remove_pis=True,
+        remove_blank_text=remove_blank_text,
     )
     try:
         return etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
+        # libxml2 has a limit of its own, so that a hostile document costs next to nothing.
+        if "Excessive depth" in str(error):
+            raise PmmlError(_TOO_DEEP) from error
         message = f"PMML is not well-formed XML in UTF-8: {error}"
         raise PmmlError(message) from error
-
-
-def _tag(name: str) -> str:
-    return f"{{{NAMESPACE}}}{name}"
 
 
 def _quoted(item: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
 import math
 import threading
@@ -13,6 +15,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from batch_layer.api import BatchContext, Built
+from batch_layer.candidates import PLOT, TABLE
 from batch_layer.hyperparams import Values, values_of
 from batch_layer.training import Candidate, Evaluation, MLUpdate, Split, split_rows
 from common.config import load
@@ -83,8 +86,45 @@ def test_highest_score_wins_and_is_trained_again_on_all_data(tmp_path: Path) -> 
     refit = family.built[-1][0]
     assert refit.hyperparameters == built.hyperparameters
     assert (tmp_path / "model.pmml").read_text() == "8.5 of 11"
-    assert [path.name for path in tmp_path.iterdir()] == ["model.pmml"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [TABLE, PLOT, "model.pmml"]
     assert family.released == 1
+
+
+def test_the_candidates_are_kept_as_a_table_and_a_plot(tmp_path: Path) -> None:
+    class Sometimes(Nearest):
+        def evaluate(
+            self, context: BatchContext, model: float, split: Split[Numbers]
+        ) -> Evaluation:
+            return Evaluation(math.nan) if model > 5 else super().evaluate(context, model, split)
+
+    tables = []
+    for name in ("one", "other"):
+        family = Sometimes(candidates=3, test_fraction=0.2, hyperparam_search="grid")
+        family.guess = [1.0, 8.0, 5.0]
+        (tmp_path / name).mkdir()
+        assert family.run_on(tmp_path / name, TEN) is not None
+        tables.append((tmp_path / name / TABLE).read_bytes())
+    rows = list(csv.DictReader(io.StringIO(tables[0].decode())))
+    assert list(rows[0]) == ["candidate", "guess", "seed", "score", "error", "best"]
+    assert {row["guess"]: (row["score"], row["best"]) for row in rows} == {
+        "1.0": ("-7.5", ""),
+        "5.0": ("-3.5", "yes"),
+        "8.0": ("", ""),
+    }
+    assert tables[0] == tables[1]
+    plots = [(tmp_path / name / PLOT).read_bytes() for name in ("one", "other")]
+    assert plots[0] == plots[1]
+    assert plots[0].startswith(b"\x89PNG")
+    assert len(plots[0]) > 2_000
+
+
+def test_words_and_equal_candidates_can_be_drawn(tmp_path: Path) -> None:
+    for number, guess in enumerate((["1", "2"], 1.0, [1, "2"], [True, False])):
+        family = Nearest(candidates=2, test_fraction=0.2, hyperparam_search="grid")
+        family.guess = guess
+        (tmp_path / str(number)).mkdir()
+        assert family.run_on(tmp_path / str(number), TEN) is not None
+        assert (tmp_path / str(number) / PLOT).stat().st_size > 2_000
 
 
 def test_without_refit_the_candidate_itself_is_published(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.server
 import json
 import sys
@@ -125,13 +126,48 @@ def test_export_of_a_stored_generation(store: ModelStore, tmp_path: Path, capsys
     assert f"{len(PMML)} bytes, generation 10" in capsys.readouterr().out
 
 
+def test_export_pretty_and_compressed(store: ModelStore, tmp_path: Path) -> None:
+    put(store, 10)
+    export = ["model", "export", "--generation", "10", "--output"]
+    for name, flags in (("a.pmml", ["--gzip"]), ("b.pmml.gz", []), ("c.gz", ["--gzip"])):
+        assert main([*export, str(tmp_path / name), *flags]) == 0
+        assert gzip.decompress((tmp_path / name).read_bytes()).decode() == PMML
+    assert main([*export, str(tmp_path / "d"), "--pretty"]) == 0
+    assert (tmp_path / "d").read_text().endswith("?>\n<PMML>one</PMML>\n")
+
+
+def test_show_of_the_candidates_ranks_them(store: ModelStore, capsys: Captured) -> None:
+    folder = store.new(10)
+    (folder / "model.pmml").write_text(PMML)
+    (folder / "candidates.png").write_bytes(b"PNG")
+    tried = [
+        {"hyperparameters": {"k": k}, "seed": 1, "metrics": {"score": score}, "seconds": 0.5}
+        for k, score in ((3, -2.0), (5, None), (4, 1.25))
+    ]
+    store.commit(
+        folder, Manifest(10, "als", "model.pmml", {}, "topic", {0: 3}, candidates=tuple(tried))
+    )
+    assert main(["model", "show", "--candidates"]) == 0
+    shown = capsys.readouterr()
+    assert [line.split("\t") for line in shown.out.splitlines()] == [
+        ["k", "seed", "score", "seconds"],
+        ["4", "1", "1.25", "0.5"],
+        ["3", "1", "-2", "0.5"],
+        ["5", "1", "", "0.5"],
+    ]
+    assert "10/candidates.png" in shown.err
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     """Answers like a serving layer: with a model below /ready, and none elsewhere."""
 
     def do_GET(self) -> None:
         good = self.path == "/good/model.pmml"
         body = b"<PMML>live</PMML>" if good else b'{"error": {"message": "no model yet"}}'
+        assert self.headers["Accept-Encoding"] == "gzip"
+        body = gzip.compress(body)
         self.send_response(200 if good else 503)
+        self.send_header("Content-Encoding", "gzip")
         self.send_header("X-Model-Generation", "77")
         self.end_headers()
         self.wfile.write(body)

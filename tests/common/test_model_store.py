@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from common.model_store import MANIFEST, Generation, Manifest, ModelStore, StoreError
+from common import model_store
+from common.model_store import (
+    MANIFEST,
+    Generation,
+    Manifest,
+    ModelStore,
+    StoreError,
+)
 
 
 @pytest.fixture
@@ -135,3 +142,22 @@ def test_published_is_remembered_and_removal_is_complete(store: ModelStore, tmp_
     store.remove(1)
     assert store.ids() == []
     assert not (tmp_path / "model" / "1").exists()
+
+
+def test_a_model_that_is_too_large_is_refused_unread(
+    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation = put(store, 1, "<PMML>" + " " * 100)
+    monkeypatch.setattr(model_store, "MAX_MODEL_BYTES", 100)
+    with pytest.raises(StoreError, match=r"model\.pmml has 106 bytes; a model of more than 100"):
+        generation.model_text()
+    with pytest.raises(StoreError, match="is not read"):
+        store.read_reference(generation.reference)
+
+
+def test_a_model_that_is_no_text_is_refused(store: ModelStore) -> None:
+    folder = store.new(1)
+    (folder / "model.pmml").write_bytes(b"\xff\xfe")
+    generation = store.commit(folder, Manifest(1, "als", "model.pmml", {}, "topic", {}))
+    with pytest.raises(StoreError, match="is not text in UTF-8"):
+        generation.model_text()

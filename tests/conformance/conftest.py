@@ -16,6 +16,7 @@ import pytest
 from batch_layer.api import BatchContext
 from common.config import Settings, families, load
 from common.model_store import Generation, Manifest, ModelStore
+from common.process import has_layer
 from common.updates import stored
 
 if TYPE_CHECKING:
@@ -53,6 +54,13 @@ class Family:
         manifest = Manifest(TIMESTAMP, self.name, built.model_file, {}, "t", {0: len(new)})
         return store.commit(directory, manifest)
 
+    def store(self, number: int) -> Generation:
+        """Store the sample's document: the model of a family that is for serving alone."""
+        store = ModelStore(str(self.folder / f"store-{number}"))
+        directory = store.new(TIMESTAMP)
+        (directory / "model.pmml").write_bytes(self.sample.DOCUMENT)
+        return store.commit(directory, Manifest(TIMESTAMP, self.name, "model.pmml", {}, "", {}))
+
     def speed(self, generation: Generation) -> Any:
         """Load a generation in the speed layer."""
         model = self.module("speed").Speed(self.settings)
@@ -85,7 +93,20 @@ def _frame(spark: SparkSession, lines: Sequence[str], start: int) -> DataFrame:
     return spark.createDataFrame(rows, schema)
 
 
-@pytest.fixture(params=families())
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the marker of :func:`pytest_generate_tests`."""
+    config.addinivalue_line("markers", "layers(*names): only for families with these layers")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test over each family that has the layers of its marker; all have serving."""
+    if "family" in metafunc.fixturenames:
+        needed = [name for mark in metafunc.definition.iter_markers("layers") for name in mark.args]
+        found = [name for name in families() if all(has_layer(name, layer) for layer in needed)]
+        metafunc.parametrize("family", found, indirect=True)
+
+
+@pytest.fixture
 def family(request: pytest.FixtureRequest, tmp_path: Path) -> Family:
     """Each family in turn."""
     sample = importlib.import_module(f"tests.conformance.families.{request.param}")
@@ -94,11 +115,14 @@ def family(request: pytest.FixtureRequest, tmp_path: Path) -> Family:
 
 
 @pytest.fixture
-def build(family: Family, spark: SparkSession) -> Callable[..., Generation]:
+def build(family: Family, request: pytest.FixtureRequest) -> Callable[..., Generation]:
     """Builds generations of the family; each call has a store of its own."""
     numbers = itertools.count(1)
 
     def made(new: Sequence[str], past: Sequence[str] = ()) -> Generation:
+        if not has_layer(family.name, "batch"):
+            return family.store(next(numbers))
+        spark = request.getfixturevalue("spark")
         generation = family.build(spark, new, past, next(numbers))
         assert generation is not None
         return generation

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from common.config import families
+from common.config import ConfigError, families
 from common.model_store import Generation
+from common.process import family_module, has_layer
 from tests.conformance.conftest import Family, events
 
 Build = Callable[..., Generation]
@@ -16,6 +17,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.integration
+@pytest.mark.layers("batch", "speed")
 def test_batch_then_speed_agrees_with_batch_over_all(family: Family, build: Build) -> None:
     lines = family.sample.lines()
     cut = round(len(lines) * 0.9)
@@ -31,11 +33,21 @@ def test_batch_then_speed_agrees_with_batch_over_all(family: Family, build: Buil
 
 
 @pytest.mark.parametrize("name", families())
-def test_a_family_has_a_module_in_every_layer_a_configuration_and_samples(name: str) -> None:
+def test_a_family_has_a_module_in_its_layers_a_configuration_and_samples(name: str) -> None:
+    learns = [has_layer(name, layer) for layer in ("batch", "speed")]
+    assert learns in ([True, True], [False, False])
     expected = [
         f"common/apps/{name}.py",
-        *(f"{layer}_layer/apps/{name}.py" for layer in ("batch", "speed", "serving")),
+        f"serving_layer/apps/{name}.py",
         f"conf/{name}.toml",
         f"tests/conformance/families/{name}.py",
     ]
     assert [path for path in expected if not (ROOT / path).is_file()] == []
+
+
+def test_most_families_learn() -> None:
+    assert len([name for name in families() if has_layer(name, "batch")]) >= 2
+    assert not has_layer("pmml", "batch")
+    assert has_layer("a_module.of_ones_own", "batch")
+    with pytest.raises(ConfigError, match="no batch layer: it is for serving alone"):
+        family_module("pmml", "batch_layer", ("Batch",))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import re
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from common.messages import MessageError
 from common.model_store import Generation
 from serving_layer.app import create_app
 from tests.conformance.conftest import Family, events
+from tests.pmml_check import schema_errors
 
 pytestmark = pytest.mark.integration
 Build = Callable[..., Generation]
@@ -58,6 +60,8 @@ def test_csv_and_json_say_the_same(family: Family, build: Build) -> None:
     for path in family.sample.QUERIES:
         as_json = asking.get(path, headers={"Accept": "application/json"}).get_json()
         plain = asking.get(path)
+        if isinstance(as_json, int | float | str):
+            as_json = [as_json]
         assert len(as_json) > 0, path
         if isinstance(as_json, dict):  # a map has one form only
             assert plain.get_json() == as_json
@@ -74,6 +78,7 @@ def test_unknown_ids_are_404(family: Family, build: Build) -> None:
     )
 
 
+@pytest.mark.layers("batch")
 def test_read_only_refuses_every_write(family: Family, build: Build) -> None:
     asking = client(family, family.serving(build(family.sample.lines())), read_only=True)
     assert len(family.sample.WRITES) > 0
@@ -83,6 +88,7 @@ def test_read_only_refuses_every_write(family: Family, build: Build) -> None:
         assert "Serving Layer is read-only" in reply.text
 
 
+@pytest.mark.layers("speed")
 def test_updates_twice_are_updates_once(family: Family, build: Build) -> None:
     lines = family.sample.lines()
     generation = build(lines[: len(lines) // 2])
@@ -94,6 +100,27 @@ def test_updates_twice_are_updates_once(family: Family, build: Build) -> None:
     for update in [*updates, *updates]:
         twice.apply(update)
     assert family.sample.state(once) == family.sample.state(twice) != before
+
+
+@pytest.mark.layers("speed")
+def test_the_model_as_it_is_now_is_valid_pmml(family: Family, build: Build) -> None:
+    lines = family.sample.lines()
+    generation = build(lines[: len(lines) // 2])
+    model = family.serving(generation)
+    for update in family.speed(generation).build_updates(events(lines[-20:])):
+        model.apply(update)
+    asking = client(family, model)
+    reply = asking.get("/model.pmml")
+    if not generation.manifest.model_file.endswith(".pmml"):
+        assert (reply.status_code, reply.get_json()["error"]["code"]) == (404, "no_pmml")
+        return
+    assert schema_errors(reply.data) == schema_errors(generation.model_text().encode()) == []
+    # ALS has what it learns beside its PMML.
+    assert (reply.data != generation.model_text().encode()) or family.name == "als"
+    pretty = asking.get("/model.pmml?pretty=true", headers={"Accept-Encoding": "gzip"})
+    indented = gzip.decompress(pretty.data)
+    assert indented.count(b"\n") > 5
+    assert schema_errors(indented) == []
 
 
 def test_updates_that_cannot_be_read_change_nothing(family: Family, build: Build) -> None:

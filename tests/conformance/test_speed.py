@@ -10,7 +10,7 @@ from common.messages import MessageError
 from common.model_store import Generation
 from tests.conformance.conftest import Family, events
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.layers("speed")]
 Build = Callable[..., Generation]
 
 

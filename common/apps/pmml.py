@@ -1,0 +1,40 @@
+"""Documents of other tools: a family for serving alone.  Its settings; it takes no events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from pydantic import Field
+
+from common.config import Section
+from common.config_types import Heap
+
+if TYPE_CHECKING:
+    from common import config
+
+REASON = 'no_input: app = "pmml" takes no events; send rows to /predict'
+
+
+class Settings(Section):
+    """Any PMML document, scored by pypmml."""
+
+    heap: Heap = Field("1g", description="Heap of the Java process that scores.")
+    max_size: int = Field(
+        67_108_864, ge=1024, description="Bytes of a document; a larger one is refused."
+    )
+
+
+class Lines:
+    """Refuses every event: nothing learns from them."""
+
+    def __init__(self, settings: config.Settings) -> None:
+        pass
+
+    def check(self, lines: pa.StringArray) -> pa.StringArray:
+        """Return the same reason for each line."""
+        return pa.array([REASON] * len(lines), pa.string())
+
+    def key(self, line: str) -> str:
+        """Return no key: no line is sent."""
+        return ""
