@@ -22,9 +22,18 @@ IDLE_SECONDS = 5.0
 
 
 class ServingClient:
-    """The serving layer at `url`; safe for several threads, each with a connection of its own."""
+    """The serving layer; safe for several threads, each with a connection of its own.
 
-    def __init__(self, url: str) -> None:
+    Parameters
+    ----------
+    url : str
+        Its address.
+    route : str
+        Takes events.
+    """
+
+    def __init__(self, url: str, route: str = "/ingest") -> None:
+        self._route = route
         address = urlsplit(url)
         self._host, self._port = address.hostname or "", address.port
         self._local = threading.local()
@@ -54,7 +63,7 @@ class ServingClient:
         UserError
             If they are refused, as all that follow here may.
         """
-        self._expect(204, "POST", "/ingest", "\n".join(lines).encode())
+        self._expect(204, "POST", self._route, "\n".join(lines).encode())
 
     def recommend(self, user: str) -> list[str] | None:
         """Return the ids of the best items that the user does not know; None if it is unknown."""
@@ -69,6 +78,16 @@ class ServingClient:
     def knows(self, user: str, item: str) -> bool:
         """Whether the served model holds an event of the user with the item."""
         return item in json.loads(self._expect(200, "GET", f"/knownItems/{quote(user, safe='')}"))
+
+    def ask(self, path: str, lines: Sequence[str] = ()) -> Any:
+        """Return what a route replies: to a GET, or to a POST of lines."""
+        if not lines:
+            return json.loads(self._expect(200, "GET", path))
+        return json.loads(self._expect(200, "POST", path, "\n".join(lines).encode()))
+
+    def pmml(self) -> bytes:
+        """Return the model as it is now."""
+        return self._expect(200, "GET", "/model.pmml")
 
     def status(self) -> dict[str, Any]:
         """Return what is served: ``generation``, ``model`` with its ``counts``, …."""

@@ -7,28 +7,37 @@ from the wheel of recbole, which carries it, and checks that it is the file it k
 from __future__ import annotations
 
 import csv
-import hashlib
 import math
-import subprocess
-import sys
-import tempfile
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cli.demo.packages import Member, Package, tables
 from cli.errors import UserError
 from common.lines import join_line
 
-WHEEL = "recbole==1.2.1"
-WHEEL_SHA256 = "9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407"
-FOLDER = "recbole/dataset_example/ml-100k"
-#: Members of the wheel: SHA-256 and the number of rows, without the heading.
-MEMBERS = {
-    "ml-100k.inter": ("4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff", 100_000),
-    "ml-100k.item": ("51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532", 1_682),
-}
+MOVIELENS = Package(
+    title="MovieLens",
+    requirement="recbole==1.2.1",
+    sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
+    folder="ml-100k",
+    members=(
+        Member(
+            "recbole/dataset_example/ml-100k/ml-100k.inter",
+            "ml-100k.inter",
+            "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff",
+            100_000,
+        ),
+        Member(
+            "recbole/dataset_example/ml-100k/ml-100k.item",
+            "ml-100k.item",
+            "51d7cdf777ce5c0f5b32c1d947a4a81fe07d75e78abbe761e0cd4d0756064532",
+            1_682,
+        ),
+    ),
+    remedy="Check the network, or give ratings: --ratings FILE.",
+)
 #: Fewer ratings teach nobody anything.
 FEWEST = 100
 SESSION_SHARE = 0.5
@@ -112,14 +121,10 @@ def movielens(cache: Path) -> Ratings:
     UserError
         If the package cannot be downloaded or is not the one expected.
     """
-    folder = cache / "ml-100k"
-    if not all((folder / name).is_file() for name in MEMBERS):
-        _download(folder)
-    for name, (digest, n_rows) in MEMBERS.items():
-        _check(folder / name, digest, n_rows)
+    inter, item = tables(MOVIELENS, cache)
     titles = {
         row["item_id:token"]: f"{row['movie_title:token_seq']} ({row['release_year:token']})"
-        for row in _tsv(folder / "ml-100k.item")
+        for row in _tsv(item)
     }
     rows = [
         Rating(
@@ -128,7 +133,7 @@ def movielens(cache: Path) -> Ratings:
             float(row["rating:float"]),
             int(float(row["timestamp:float"])),
         )
-        for row in _tsv(folder / "ml-100k.inter")
+        for row in _tsv(inter)
     ]
     return Ratings("MovieLens 100K", _in_time_order(rows), titles, LICENCE)
 
@@ -182,33 +187,3 @@ def _in_time_order(rows: list[Rating]) -> list[Rating]:
 def _tsv(path: Path) -> Iterator[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as lines:
         yield from csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
-
-
-def _download(folder: Path) -> None:
-    """Take the files out of the wheel; pip itself checks the wheel's SHA-256."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        wanted = Path(scratch) / "requirement.txt"
-        wanted.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n", encoding="ascii")
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        command += ["--require-hashes", "-r", str(wanted), "-d", scratch]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            message = f"MovieLens cannot be downloaded (package {WHEEL}): {done.stderr.strip()}"
-            raise UserError(message, "Check the network, or give ratings: --ratings FILE.")
-        unpacked = Path(scratch) / "ml-100k"
-        unpacked.mkdir()
-        with zipfile.ZipFile(next(Path(scratch).glob("*.whl"))) as wheel:
-            for name in MEMBERS:
-                (unpacked / name).write_bytes(wheel.read(f"{FOLDER}/{name}"))
-        folder.mkdir(exist_ok=True)
-        for name in MEMBERS:
-            (unpacked / name).replace(folder / name)
-
-
-def _check(path: Path, digest: str, rows: int) -> None:
-    data = path.read_bytes()
-    found = data.count(b"\n") - 1
-    if hashlib.sha256(data).hexdigest() != digest or found != rows:
-        message = f"{path} is not the file that it should be ({found} rows, {rows} expected)"
-        raise UserError(message, f"Remove {path.parent} and start again.")

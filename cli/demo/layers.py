@@ -43,8 +43,15 @@ class Layers:
         """Address of the serving layer."""
         return f"http://{ports.LOOPBACK}:{self._serving_port}"
 
-    def start_broker(self, app: str) -> None:
+    def start_broker(self, app: str, conf: str = "") -> None:
         """Start the broker, configure the layers for it, and make their topics.
+
+        Parameters
+        ----------
+        app : str
+            Model family.
+        conf : str
+            Its tables of the configuration.
 
         Raises
         ------
@@ -54,7 +61,7 @@ class Layers:
         self.broker.port = _preferred(DEFAULT_PORT)
         self.broker.start()
         self._serving_port = _preferred(SERVING_PORT)
-        self._workspace.write_conf(app, self.broker.address, self._serving_port)
+        self._workspace.write_conf(app, self.broker.address, self._serving_port, conf)
         create_topics(settings_of(self._workspace.conf))
 
     def start(self, name: str, *arguments: str) -> None:

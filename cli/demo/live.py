@@ -10,7 +10,7 @@ from typing import Protocol
 
 from cli.demo.data import Rating
 from cli.demo.scoreboard import FrozenModel
-from cli.demo.story import Show, Spotlight
+from cli.demo.show import Show, Spotlight
 
 TICK_SECONDS = 0.05
 #: Who lags behind does not ask about more events at once before they are sent.

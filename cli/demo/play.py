@@ -1,79 +1,46 @@
-"""The demo's course: past ratings in, training, and the live ratings."""
+"""The demo of ALS: past ratings in, training, and the live ratings."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 
 from cli.demo import picture
 from cli.demo.client import ServingClient
+from cli.demo.course import LAST_SECONDS, LAYER_SECONDS, Course, Options, Scene, Stage
 from cli.demo.data import Ratings, side_by_side
 from cli.demo.freshness import Arrivals
-from cli.demo.interrupts import Interrupts
-from cli.demo.layers import BATCH, SERVING, SPEED, Layers
 from cli.demo.live import Match, spotlights
-from cli.demo.scoreboard import FrozenModel, Scoreboard
+from cli.demo.panel import RatingsView
+from cli.demo.scoreboard import PAGE, FrozenModel, Scoreboard
 from cli.demo.screen import Screen
-from cli.demo.story import Show, Story
+from cli.demo.show import Show
+from cli.demo.story import Story
 from cli.demo.summary import Counts, Freshness, HitRates, Summary
-from cli.demo.workspace import Workspace
 from cli.errors import UserError
 from cli.processes import POLL_SECONDS
-from common.model_store import Generation, ModelStore
+from common.model_store import Generation
 
 PAST_SHARE = 0.8
-#: Events of one request while the past is sent.
-LINES = 4000
-LAYER_SECONDS = 120.0
-TRAINING_SECONDS = 900.0
-#: What the last events get to become visible.
-LAST_SECONDS = 10.0
+CONF = """
+[als.hyperparams]
+features = 30
+lambda = 0.01
+"""
+SCENE = Scene("als", "/ingest", "ratings", CONF)
 
 
-@dataclass(frozen=True)
-class Options:
-    """What the user asks for.
-
-    Attributes
-    ----------
-    ratings : Path or None
-        A file of ratings in the place of MovieLens.
-    app : str
-        Model family.
-    rate : float
-        Live events per second.
-    events : int or None
-        Live events at most; all if None.
-    keep : bool
-        Leave everything running.
-    """
-
-    ratings: Path | None = None
-    app: str = "als"
-    rate: float = 280.0
-    events: int | None = None
-    keep: bool = False
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What a demo plays on.
-
-    Attributes
-    ----------
-    workspace : Workspace
-        Its folder, empty.
-    layers : Layers
-        Its processes, none of which runs yet.
-    interrupts : Interrupts
-        Keeps signals away while a process is being started.
-    """
-
-    workspace: Workspace
-    layers: Layers
-    interrupts: Interrupts
+def story_of(ratings: Ratings, n_past: int, n_live: int) -> Story:
+    """Return what is told before the live ratings."""
+    n_users = len({rating.user for rating in ratings.rows})
+    heading = (
+        f"Gemsbok learns from {ratings.name}: {len(ratings.rows):,} ratings by {n_users:,} users"
+    )
+    plan = (
+        f"The oldest {n_past:,} train a model; then {n_live:,} more come live, their "
+        f"users side by side. Before each one two models are asked for {PAGE} items: the frozen "
+        "one is as it was trained, the updated one is what the serving layer has by then."
+    )
+    return Story(heading, ratings.licence, plan)
 
 
 class Demo:
@@ -96,15 +63,16 @@ class Demo:
         self._stage = stage
         self._layers = stage.layers
         self._started = started
+        self._ratings = ratings
         self._past, future = ratings.split(PAST_SHARE)
         self._live = side_by_side(future)[: options.events]
         self._first_seconds = 0.0
-        self.story = Story(ratings, len(self._past), len(self._live))
+        self.story = story_of(ratings, len(self._past), len(self._live))
+        self._course = Course(SCENE, stage, self.story)
 
-    @cached_property
+    @property
     def _serving(self) -> ServingClient:
-        """The serving layer; its address is known when the layers have been started."""
-        return ServingClient(self._layers.url)
+        return self._course.serving
 
     def play(self, screen: Screen) -> Summary:
         """Play it to the end.
@@ -125,9 +93,10 @@ class Demo:
 
     def _play(self, screen: Screen) -> Summary:
         with screen.starting():
-            self._start()
-            self._send_past()
-            generation = self._train()
+            self._course.start()
+            self._course.send_past([rating.line() for rating in self._past])
+            generation = self._course.train()
+            self._recommend()
             frozen = FrozenModel.of(generation, self._past)
             match = self._match(generation, frozen)
             n_first = self._first_events(match, frozen)
@@ -135,7 +104,7 @@ class Demo:
         show.started = time.monotonic()
         show.arrivals.start()
         try:
-            with screen.playing(show):
+            with screen.playing(RatingsView(show)):
                 match.play(self._live[n_first:], self._options.rate, self._layers.check)
                 show.seconds = time.monotonic() - show.started
                 self._settle(show, frozen)
@@ -144,59 +113,19 @@ class Demo:
         self._draw(show)
         return self._summary(show, show.seconds)
 
-    def _start(self) -> None:
-        with self.story.step("broker") as step:
-            self._layers.start_broker(self._options.app)
-            step.note = f"Kafka at {self._layers.broker.address}"
-        with self.story.step("serving layer") as step:
-            self._launch(SERVING)
-            self._launch(SPEED)
-            self._layers.wait_for(self._serving.is_up, "The serving layer", LAYER_SECONDS)
-            step.note = self._layers.url
-
-    def _launch(self, name: str, *arguments: str) -> None:
-        with self._stage.interrupts.held():
-            self._layers.start(name, *arguments)
-
-    def _send_past(self) -> None:
-        past = self._past
-        with self.story.step("past ratings in", total=len(past)) as step:
-            for start in range(0, len(past), LINES):
-                chunk = past[start : start + LINES]
-                self._serving.ingest([rating.line() for rating in chunk])
-                step.done += len(chunk)
-            step.note = f"{step.done:,} events acknowledged"
-
-    def _train(self) -> Generation:
-        store = ModelStore(str(self._stage.workspace.models))
-        found: list[Generation] = []
-
-        def is_trained() -> bool:
-            step.note = self._layers.last_message(BATCH) or "starting Spark"
-            newest = store.newest()
-            if newest is None or not store.is_published(newest.id):
-                return False
-            found.append(newest)
-            return True
-
-        with self.story.step("batch layer") as step:
-            self._launch(BATCH, "--once")
-            self._layers.wait_for(is_trained, "Training", TRAINING_SECONDS)
-            self._layers.release(BATCH)
-            step.note = f"generation {found[0].id}"
+    def _recommend(self) -> None:
         with self.story.step("first recommendation") as step:
-            self._layers.wait_for(self._serving.is_ready, "Loading the model", LAYER_SECONDS)
+            self._course.await_model()
             step.note = self._first_recommendation()
             self._first_seconds = time.monotonic() - self._started
-        return found[0]
 
     def _first_recommendation(self) -> str:
         user = self._past[-1].user
-        titles = map(self.story.ratings.title, self._serving.recommend(user) or ())
+        titles = map(self._ratings.title, self._serving.recommend(user) or ())
         return f"user {user}: {next(titles, 'nothing')}"
 
     def _match(self, generation: Generation, frozen: FrozenModel) -> Match:
-        title = self.story.ratings.title
+        title = self._ratings.title
         show = Show(
             total=len(self._live),
             board=Scoreboard(),
@@ -228,13 +157,9 @@ class Demo:
             self._layers.wait_for(
                 lambda: self._serving.knows(last.user, last.item), "The first update", LAYER_SECONDS
             )
-            # What the batch layer still tidies up would slow the live events down.
-            self._layers.wait_for(self._batch_has_ended, "The batch layer's end", LAYER_SECONDS)
+            self._course.await_end_of_batch()
             step.note = "the first live event is in the model"
         return n_first
-
-    def _batch_has_ended(self) -> bool:
-        return not self._layers.is_running(BATCH)
 
     def _settle(self, show: Show, frozen: FrozenModel) -> None:
         """Let the last events arrive in the model, for some seconds at most."""
@@ -249,11 +174,10 @@ class Demo:
     def _draw(self, show: Show) -> None:
         seconds = [arrival.seconds for arrival in show.arrivals.seen]
         path = self._stage.workspace.picture
-        picture.draw(show.board, seconds, path, self.story.ratings.name)
+        picture.draw(show.board, seconds, path, self._ratings.name)
 
     def _summary(self, show: Show, live_seconds: float) -> Summary:
-        ratings, arrivals, workspace = self.story.ratings, show.arrivals, self._stage.workspace
-        counts = self._serving.status()["model"]["counts"]
+        ratings, arrivals, workspace = self._ratings, show.arrivals, self._stage.workspace
         return Summary(
             ratings=ratings.name,
             licence=ratings.licence,
@@ -263,7 +187,7 @@ class Demo:
                 past=len(self._past),
                 live=len(show.board),
                 acknowledged=len(self._past) + show.acknowledged,
-                updates=counts.get("updates", 0),
+                updates=self._course.n_updates(),
             ),
             hit_rate=HitRates.of(show.board),
             freshness=Freshness(

@@ -2,53 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 from rich.console import Console
 
 from cli import paths
+from cli.demo.course import Options, Play, Stage, Told
 from cli.demo.data import Ratings, movielens, ratings_file
 from cli.demo.interrupts import Interrupts
 from cli.demo.layers import Layers
-from cli.demo.play import Demo, Options, Stage
 from cli.demo.screen import screen_for
-from cli.demo.summary import Summary
 from cli.demo.workspace import Workspace
 
 
-@dataclass(frozen=True)
-class Teller:
-    """Who shows what happens.
-
-    Attributes
-    ----------
-    console : Console
-        Where it is shown.
-    on_summary : callable
-        Gets the summary as soon as there is one, before everything is stopped.
-    """
-
-    console: Console
-    on_summary: Callable[[Summary], None]
-
-
-def run(options: Options, teller: Teller, started: float) -> Summary:
+def run(options: Options, console: Console, started: float) -> Told:
     """Run the demo, and stop what it has started unless it is to be kept.
 
     Parameters
     ----------
     options : Options
         What is asked for.
-    teller : Teller
-        Shows it.
+    console : Console
+        Where it is shown.
     started : float
         Monotonic time at which the user started it.
 
     Returns
     -------
-    Summary
-        When everything is stopped, unless it is to be kept.
+    Told
+        What came of it, when everything is stopped, unless it is to be kept.
 
     Raises
     ------
@@ -65,14 +45,14 @@ def run(options: Options, teller: Teller, started: float) -> Summary:
             workspace.clear()
         stage = Stage(workspace, layers, interrupts)
         try:
-            demo = Demo(options, stage, _ratings(options), started)
-            summary = demo.play(screen_for(demo.story, teller.console))
-            teller.on_summary(summary)
+            play = _play(options, stage, started)
+            summary = play.play(screen_for(play.story, console))
+            summary.show(console)
         except BaseException:
-            _stop(layers, interrupts, teller.console)
+            _stop(layers, interrupts, console)
             raise
         if not options.keep:
-            _stop(layers, interrupts, teller.console)
+            _stop(layers, interrupts, console)
     return summary
 
 
@@ -92,6 +72,17 @@ def stop() -> bool:
 def _stop(layers: Layers, interrupts: Interrupts, console: Console) -> None:
     with interrupts.held(), console.status("Stopping …"):
         layers.stop()
+
+
+def _play(options: Options, stage: Stage, started: float) -> Play:
+    """Return the demo of a family, with its data."""
+    if options.app == "als":
+        from cli.demo.play import Demo
+
+        return Demo(options, stage, _ratings(options), started)
+    from cli.demo.stream import ACTS, StreamDemo
+
+    return StreamDemo(options, stage, ACTS[options.app](options, paths.cache_dir()), started)
 
 
 def _ratings(options: Options) -> Ratings:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from cli.demo.next_steps import Kept, next_steps
+from cli.demo.panel import gain
 from cli.demo.scoreboard import PAGE, Rates, Scoreboard
-from cli.demo.screen import gain, percent
+from cli.demo.screen import percent
 
 
 @dataclass(frozen=True)
@@ -123,10 +124,9 @@ class Summary:
         values = vars(self) | {name: vars(getattr(self, name)) for name in ("events", "freshness")}
         return values | {"hit_rate": rates}
 
-
-def show(console: Console, summary: Summary) -> None:
-    """Print it for people."""
-    console.print(Group("", _hit_rates(summary), "", _numbers(summary), "", _next(summary)))
+    def show(self, console: Console) -> None:
+        """Print it for people."""
+        console.print(Group("", _hit_rates(self), "", _numbers(self), "", _next(self)))
 
 
 def _hit_rates(summary: Summary) -> Table:
@@ -167,20 +167,7 @@ def _freshness(fresh: Freshness) -> str:
 
 
 def _next(summary: Summary) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    if summary.running:
-        table.add_row(Text("console", "dim"), summary.url)
-        table.add_row(Text("stop it", "dim"), "bin/gemsbok demo --stop")
-    else:
-        table.add_row(Text("keep it running", "dim"), "bin/gemsbok demo --keep")
-    show_model = f"bin/gemsbok model show {summary.generation} --conf {_short(summary.conf)}"
-    table.add_row(Text("the model", "dim"), show_model)
-    table.add_row(Text("picture", "dim"), _short(summary.picture))
-    table.add_row(Text("read on", "dim"), "docs/tutorial.md, docs/architecture.md")
-    return table
-
-
-def _short(path: str) -> str:
-    """Return the path as seen from here, where that is shorter."""
-    here = Path.cwd()
-    return str(Path(path).relative_to(here)) if Path(path).is_relative_to(here) else path
+    return next_steps(
+        Kept(summary.app, summary.generation, summary.conf, summary.picture),
+        summary.url if summary.running else "",
+    )

@@ -39,11 +39,7 @@ model_dir = "{folder}/model"
 
 [serving.api]
 port = {port}
-
-[als.hyperparams]
-features = 30
-lambda = 0.01
-"""
+{tables}"""
 _JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 
 
@@ -103,7 +99,7 @@ class Workspace:
             else:
                 entry.unlink()
 
-    def write_conf(self, app: str, broker: str, port: int) -> None:
+    def write_conf(self, app: str, broker: str, port: int, tables: str = "") -> None:
         """Write the layers' configuration.
 
         Parameters
@@ -114,8 +110,12 @@ class Workspace:
             ``host:port`` of the demo's broker.
         port : int
             Where its serving layer is to listen.
+        tables : str
+            The family's own.
         """
-        text = _CONF.format(app=app, broker=broker, port=port, folder=self.folder, java=_JAVA)
+        text = _CONF.format(
+            app=app, broker=broker, port=port, folder=self.folder, java=_JAVA, tables=tables
+        )
         self.conf.write_text(text, encoding="utf-8")
 
     def environment(self) -> dict[str, str]:

@@ -10,7 +10,7 @@ from cli.demo.data import Rating
 from cli.demo.freshness import Arrivals
 from cli.demo.live import Clock
 from cli.demo.scoreboard import FrozenModel, Scoreboard
-from cli.demo.story import Show
+from cli.demo.show import Show
 from common.factors import FactorMatrix
 
 

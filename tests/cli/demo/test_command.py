@@ -76,7 +76,16 @@ def test_bad_ratings_are_told_before_anything_starts(
     assert "bad.csv, line 1" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--app", "chess"], ["--rate", "0"], ["--events", "1"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--app", "chess"],
+        ["--rate", "0"],
+        ["--events", "1"],
+        ["--app", "kmeans", "--ratings", "own.csv"],
+        ["--regression"],
+    ],
+)
 def test_wrong_calls_are_refused(arguments: list[str]) -> None:
     assert main(["demo", *arguments]) == 2
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from cli.demo import data
 from cli.demo.data import Rating, movielens, ratings_file, side_by_side
+from cli.demo.packages import Member
 from cli.errors import UserError
 from common.lines import parse_line
 
@@ -28,11 +30,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small MovieLens in the cache, known by its SHA-256."""
     folder = tmp_path / "ml-100k"
     folder.mkdir()
-    members = {}
+    members = []
     for name, text in (("ml-100k.inter", INTER), ("ml-100k.item", ITEM)):
         (folder / name).write_text(text)
-        members[name] = (hashlib.sha256(text.encode()).hexdigest(), text.count("\n") - 1)
-    monkeypatch.setattr(data, "MEMBERS", members)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        members.append(Member(name, name, digest, text.count("\n") - 1))
+    monkeypatch.setattr(data, "MOVIELENS", replace(data.MOVIELENS, members=tuple(members)))
     return tmp_path
 
 

@@ -68,7 +68,7 @@ def test_a_generation_is_read_from_its_files(tmp_path: Path) -> None:
     folder = store.new(5)
     vectors = np.eye(2, dtype=np.float32)
     for side in ("user", "item"):
-        write_factors(folder / f"{side}_factors.parquet", [f"{side}1", f"{side}2"], vectors)
+        write_factors(folder / f"{side}_factors.arrow", [f"{side}1", f"{side}2"], vectors)
     pmml = AlsModel(
         features=2,
         implicit=True,

@@ -11,9 +11,12 @@ from rich.console import Console
 from cli.demo import picture
 from cli.demo.data import Rating, Ratings
 from cli.demo.freshness import Arrival
+from cli.demo.panel import RatingsView, gain, show_panel
+from cli.demo.play import story_of
 from cli.demo.scoreboard import Rates
-from cli.demo.screen import PlainScreen, TerminalScreen, gain, screen_for, show_panel
-from cli.demo.story import Show, Spotlight, Story
+from cli.demo.screen import PlainScreen, TerminalScreen, screen_for
+from cli.demo.show import Show, Spotlight
+from cli.demo.story import Story
 from tests.cli.demo.fakes import FakeServing, show_of
 
 TITLE = "A title that is rather long, as those of films can be, Part"
@@ -22,7 +25,7 @@ TITLE = "A title that is rather long, as those of films can be, Part"
 @pytest.fixture
 def story() -> Story:
     rows = [Rating("u1", "i1", 5.0, 1), Rating("u2", "i1", 4.0, 2)]
-    return Story(Ratings("Films", rows, {}, "May be used."), n_past=1, n_live=1)
+    return story_of(Ratings("Films", rows, {}, "May be used."), n_past=1, n_live=1)
 
 
 @pytest.fixture
@@ -89,7 +92,7 @@ def test_without_a_terminal_there_are_plain_lines(story: Story, show: Show) -> N
     assert isinstance(screen, PlainScreen)
     with screen.starting(), story.step("broker") as step:
         step.note = "at 1.2.3.4"
-    with screen.playing(show):
+    with screen.playing(RatingsView(show)):
         pass
     lines = text_of(one).splitlines()
     assert "\x1b" not in text_of(one)
