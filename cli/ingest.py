@@ -18,6 +18,7 @@ from cli.errors import EXIT_FAILED, EXIT_UNAVAILABLE, UserError
 from cli.lines import Chunk, count, read_chunks
 from cli.options import Conf, Sets, settings_of
 from cli.output import print_json
+from cli.serving_http import open_serving, serving_url
 
 TIMEOUT_SECONDS = 120.0
 #: Fast rather than small.
@@ -32,8 +33,6 @@ def ingest(
     file: File, url: Url = "", conf: Conf = None, sets: Sets = None, as_json: Json = False
 ) -> None:
     """Send a file's lines (.gz: compressed) to the serving layer, some thousands at once."""
-    from cli.model import serving_url
-
     address = f"{(url or serving_url(settings_of(conf, sets))).rstrip('/')}/ingest"
     if not address.startswith(("http://", "https://")):
         message = f"--url {url}: is not an address, as http://127.0.0.1:8080"
@@ -55,9 +54,7 @@ def _post(address: str, file: str, chunk: Chunk) -> None:
     headers = {"Content-Type": "text/csv", "Content-Encoding": "gzip", "Accept": "application/json"}
     request = urllib.request.Request(address, body, headers, method="POST")
     try:
-        # Serving layers are near: a proxy for the world outside does not know them.
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        opener.open(request, timeout=TIMEOUT_SECONDS).close()
+        open_serving(request, TIMEOUT_SECONDS).close()
     except urllib.error.HTTPError as error:
         with error:
             raise _refused(error.code, error.read(), file, chunk) from None

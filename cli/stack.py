@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from cli.local_kafka import LocalKafka
 from cli.output import print_json, print_table
 from cli.processes import Background
+from cli.serving_http import open_probe
 
 #: In the order of their start; they stop in the opposite order.
 LAYERS = ("serving", "speed", "batch")
@@ -69,10 +69,8 @@ def show(home: Path, as_json: bool) -> list[Row]:
 
 def ready_code(url: str) -> int | None:
     """Return the status that the serving layer's ``/ready`` answers, None if it does not."""
-    # The layer is on this machine: a proxy for the world outside does not know it.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(f"{url}/ready", timeout=HTTP_TIMEOUT_SECONDS) as reply:
+        with open_probe(f"{url}/ready", HTTP_TIMEOUT_SECONDS) as reply:
             return int(reply.status)
     except urllib.error.HTTPError as error:
         return error.code

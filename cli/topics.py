@@ -80,7 +80,7 @@ class FoundTopic:
 
 @app.command()
 def setup(conf: Conf = None, sets: Sets = None, as_json: Json = False) -> None:
-    """Create the input, update and dead-letter topics that are not there."""
+    """Create the input and update topics, and their dead-letter topics, that are not there."""
     found = create_topics(settings_of(conf, sets))
     if as_json:
         print_json([asdict(topic) for topic in found])
@@ -159,7 +159,7 @@ def create_topics(settings: Settings) -> list[FoundTopic]:
 
 
 def wanted_topics(settings: Settings) -> list[WantedTopic]:
-    """Return the topics that the configuration names: input, update, dead-letter."""
+    """Return the topics that the configuration names: input, update, dead letters."""
     events, updates = settings.input_topic, settings.update_topic
     lines = {"max.message.bytes": _max_bytes(events.max_line_bytes)}
     models = {
@@ -171,16 +171,17 @@ def wanted_topics(settings: Settings) -> list[WantedTopic]:
         # One partition: its records have one order.
         WantedTopic("update", updates.name, settings.update_broker, 1, models),
         WantedTopic("dead-letter", events.dead_letter, events.broker, 1, lines),
+        WantedTopic("dead-letter", updates.dead_letter, settings.update_broker, 1, lines),
     ]
 
 
 def key_function(settings: Settings) -> Callable[[str], str]:
     """Return the family's key of a line; the line's CRC-32 where the family cannot tell one."""
     from common.config import ConfigError
-    from common.process import family_module
+    from common.process import input_lines
 
     try:
-        key: Callable[[str], str] = family_module(settings.app, "common", ("key",)).key
+        key = input_lines(settings).key
     except ConfigError as error:
         raise UserError(str(error)) from None
 

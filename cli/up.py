@@ -14,9 +14,9 @@ from cli import ports
 from cli.errors import EXIT_UNAVAILABLE, UserError
 from cli.launch import by_python, layer_arguments
 from cli.local_kafka import LocalKafka
-from cli.model import serving_url
 from cli.options import Conf, Sets, settings_of
 from cli.processes import POLL_SECONDS, Background
+from cli.serving_http import serving_port, serving_url
 from cli.stack import LAYERS, ready_code, show, started_broker_mark
 from common.paths import home
 
@@ -98,9 +98,13 @@ def start_layers(settings: Settings, arguments: Sequence[str], timeout_seconds: 
     UserError
         If one ends or is not ready in time; those that were started here are stopped again.
     """
+    from common.process import has_layer
+
     started: list[Starting] = []
     try:
         for name in LAYERS:
+            if not has_layer(settings.app, name):
+                continue
             process = Background(home(), name)
             if process.find() is None:
                 started.append(_start(process, settings, arguments))
@@ -115,7 +119,7 @@ def start_layers(settings: Settings, arguments: Sequence[str], timeout_seconds: 
 def _start(process: Background, settings: Settings, arguments: Sequence[str]) -> Starting:
     url = ""
     if process.name == "serving":
-        _require_free(settings.serving.api.port)
+        _require_free(serving_port(settings))
         url = serving_url(settings)
     written = process.log.stat().st_size if process.log.exists() else 0
     launch = by_python(process.name, arguments)

@@ -83,6 +83,11 @@ class UpdateTopic(Section):
         24, ge=1, description="Hours kept, when `topics setup` creates it; ≥ 2 batch intervals."
     )
 
+    @property
+    def dead_letter(self) -> str:
+        """The topic for records that cannot be used; the speed layer writes it."""
+        return f"{self.name}.dlq"
+
 
 class BrokerClient(Section):
     """How to connect to Kafka."""
@@ -140,6 +145,11 @@ class Storage(Section):
     model_dir: Location = Field(
         "model", description="Folder or URI of the generations; relative as data_dir."
     )
+    key_file: File | None = Field(
+        None,
+        description="File of at least 32 random bytes: generations are signed with it, and those "
+        "without its signature are refused.",
+    )
     max_age_data_hours: int = Field(
         -1, ge=-1, description="Hours after which history is removed; -1 keeps all, 0 none."
     )
@@ -176,17 +186,56 @@ class Speed(Section):
     spark: SpeedSpark = Field(default_factory=SpeedSpark)
 
 
+class Auth(Section):
+    """Who may use the serving layer's HTTP interface; nobody is asked where there is no file."""
+
+    file: File | None = Field(
+        None, description="Names, roles and hashed secrets: `bin/gemsbok auth add` writes it."
+    )
+    nonce_seconds: float = Field(300.0, gt=0, description="Seconds that a digest's nonce is good.")
+    bad_logins_per_minute: int = Field(
+        20, ge=1, description="Wrong credentials from one address, before the reply is 429."
+    )
+    requests_per_second: float | None = Field(
+        None, gt=0, description="Requests of one user; ten seconds' worth may come at once."
+    )
+    events_per_second: float | None = Field(
+        None, gt=0, description="Events that one user may write; ten seconds' worth at once."
+    )
+
+
 class Api(Section):
     """The serving layer's HTTP interface."""
 
     host: str = Field("127.0.0.1", description="Address to bind.")
     port: int = Field(8080, ge=0, le=65535, description="Port of HTTP; 0 takes a free one.")
+    secure_port: int = Field(
+        8443, ge=0, le=65535, description="Port of HTTPS, in place of HTTP; with certificate_file."
+    )
+    certificate_file: File | None = Field(
+        None, description="PEM file of the certificate, with those that it rests on."
+    )
+    key_file: File | None = Field(None, description="PEM file of the certificate's private key.")
+    key_password: SecretStr | None = Field(None, description="Password of the private key.")
+    allowed_hosts: list[str] = Field(
+        default_factory=list,
+        description="Names, without ports, that requests may be for (Host); where none is given, "
+        "all names with authentication, loopback's without.",
+    )
+    auth: Auth = Field(default_factory=Auth)
     read_only: bool = Field(False, description="Refuse every request that writes (403).")
     context_path: str = Field("/", description="Path under which all routes lie.")
     threads: int = Field(16, ge=1, description="Requests computed at once.")
     max_body_bytes: int = Field(
         67_108_864, ge=1024, description="Bytes of a request's body, also once decompressed."
     )
+
+    @model_validator(mode="after")
+    def _certificate_has_key(self) -> Api:
+        if (self.certificate_file is None) != (self.key_file is None):
+            message = "certificate_file and key_file go together: one of them is missing"
+            raise ValueError(message)
+        return self
 
 
 class Serving(Section):
@@ -247,7 +296,9 @@ class InputSchema(Section):
 class Settings(Section):
     """The whole configuration; :func:`load` makes one with the families' sections added."""
 
-    app: str = Field("als", description="Model family: als or wordcount, or a module of your own.")
+    app: str = Field(
+        "als", description="Model family: one that conf/ has a file of, or a module of your own."
+    )
     id: str | None = Field(None, description="Name of this instance, in logs and process names.")
     input_topic: InputTopic = Field(default_factory=InputTopic)
     update_topic: UpdateTopic = Field(default_factory=UpdateTopic)

@@ -1,4 +1,4 @@
-"""Input lines that cannot be used: why, and what the dead-letter topic keeps of them.
+"""Records that cannot be used: why, and what the dead-letter topics keep of them.
 
 Batch and speed layer judge a line by the same function, or they would learn from different
 events.
@@ -50,16 +50,16 @@ def refusals(values: pa.BinaryArray, check: Check, max_bytes: int) -> pa.StringA
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """One refused line.
+    """One refused record.
 
     Attributes
     ----------
     topic, partition, offset
-        Where it lies on the input topic.
+        Where it lies.
     layer : str
         Which layer refused it.
     reason : str
-        As :func:`refusals` says.
+        ``code`` or ``code: message``; of an input line as :func:`refusals` says.
     value : bytes or None
         The record's value.
     """
@@ -71,11 +71,11 @@ class DeadLetter:
     reason: str
     value: bytes | None
 
-    def record(self) -> tuple[bytes, list[tuple[str, bytes]]]:
+    def record(self, most: int | None = None) -> tuple[bytes, list[tuple[str, bytes]]]:
         """Return value and headers of its record on the dead-letter topic.
 
-        The value is the original one.  Of a line that was too large the record keeps length
-        and SHA-256 alone: such lines would fill the topic.
+        The value is the original one.  Of what was too large, or has more than `most` bytes,
+        the record keeps length and SHA-256 alone: it would fill the topic.
         """
         value = self.value or b""
         headers: dict[str, object] = {
@@ -85,7 +85,7 @@ class DeadLetter:
             "layer": self.layer,
             "reason": self.reason,
         }
-        if self.reason.startswith(TOO_LARGE):
+        if self.reason.startswith(TOO_LARGE) or (most is not None and len(value) > most):
             headers |= {"bytes": len(value), "sha256": hashlib.sha256(value).hexdigest()}
             value = b""
         return value, [(name, str(content).encode()) for name, content in headers.items()]

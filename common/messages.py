@@ -20,12 +20,25 @@ PROGRESS = "PROGRESS"
 
 #: Version of the header format.  A reader accepts this version and the one before it.
 WIRE_VERSION = 1
+_VERSION = ("gemsbok-version", b"%d" % WIRE_VERSION)
 
 Headers = Sequence[tuple[str, bytes]]
 
 
 class MessageError(ValueError):
-    """A record that cannot be read; the text says which part and why."""
+    """A record that cannot be read; the text says which part and why.
+
+    Parameters
+    ----------
+    text : str
+        The reason, for people.
+    code : str, optional
+        The reason, for programs, as the dead-letter topic has it.
+    """
+
+    def __init__(self, text: str, code: str = "parse") -> None:
+        super().__init__(text)
+        self.code = code
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +75,21 @@ class Stamp:
 
     def to_headers(self) -> list[tuple[str, bytes]]:
         """Return the record headers that carry this stamp."""
-        pairs: list[tuple[str, object]] = [
-            ("gemsbok-version", WIRE_VERSION),
-            ("generation", self.generation),
-            ("sequence", self.sequence),
+        found = [
+            _VERSION,
+            ("generation", b"%d" % self.generation),
+            ("sequence", b"%d" % self.sequence),
+        ]
+        for name, value in (
             ("sha256", self.sha256),
             ("manifest", self.manifest),
             ("input", self.input),
             ("event-time", self.event_time),
             ("updates", self.updates),
-        ]
-        return [(name, str(value).encode()) for name, value in pairs if value is not None]
+        ):
+            if value is not None:
+                found.append((name, str(value).encode()))
+        return found
 
     @classmethod
     def from_headers(cls, headers: Headers) -> Stamp | None:
@@ -89,7 +106,7 @@ class Stamp:
         version = _integer(found, "gemsbok-version")
         if version not in (WIRE_VERSION, WIRE_VERSION - 1):
             text = f"unknown gemsbok-version {version}; this reads {WIRE_VERSION}"
-            raise MessageError(text)
+            raise MessageError(text, "schema")
         return cls(
             generation=_integer(found, "generation"),
             sequence=_integer(found, "sequence"),
@@ -129,7 +146,9 @@ class Message:
             If key or value is missing, is not UTF-8, or the headers cannot be read.
         """
         if key is None or value is None:
-            raise MessageError("record without a key" if key is None else "record without a value")
+            missing, code = ("key", "unknown_key") if key is None else ("value", "null_value")
+            text = f"record without a {missing}"
+            raise MessageError(text, code)
         try:
             return cls(key.decode(), value.decode(), Stamp.from_headers(headers))
         except UnicodeDecodeError as error:

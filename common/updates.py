@@ -52,6 +52,9 @@ def resolve(message: Message, store: ModelStore) -> ModelMessage:
         If the text of the message is not what its header says.
     """
     stamp = message.stamp
+    if stamp is None and store.signed:
+        error = "a model without a generation, and so without a signature"
+        raise MessageError(error, "bad_signature")
     if stamp is None:
         text = store.read_reference(message.value) if message.key == MODEL_REF else message.value
         return ModelMessage(None, text)
@@ -59,8 +62,16 @@ def resolve(message: Message, store: ModelStore) -> ModelMessage:
     text = store.read_reference(message.value) if message.key == MODEL_REF else message.value
     if stamp.sha256 is not None and sha256_hex(text.encode()) != stamp.sha256:
         error = f"the model of generation {stamp.generation} is not what its sha256 header says"
-        raise MessageError(error)
+        raise MessageError(error, "checksum")
+    if store.signed and (files is None or not _is_model_of(files, text)):
+        error = f"the model is not the one that the manifest of {stamp.generation} signs"
+        raise MessageError(error, "bad_signature")
     return ModelMessage(stamp.generation, text, files, stamp.updates or 0)
+
+
+def _is_model_of(files: Generation, text: str) -> bool:
+    manifest = files.manifest
+    return manifest.files.get(manifest.model_file) == sha256_hex(text.encode())
 
 
 def _files(message: Message, store: ModelStore) -> Generation | None:
@@ -69,13 +80,13 @@ def _files(message: Message, store: ModelStore) -> Generation | None:
     try:
         return store.get(message.stamp.generation, message.stamp.manifest)
     except StoreError as error:
-        if message.stamp.updates and message.key != MODEL_REF:
+        if message.stamp.updates and message.key != MODEL_REF and not store.signed:
             return None
         text = (
             f"{error}; point batch.storage.model_dir at the batch layer's, "
             'or let it send everything with update_topic.factors = "topic"'
         )
-        raise StoreError(text) from error
+        raise StoreError(text, error.code) from error
 
 
 def stored(generation: Generation) -> ModelMessage:

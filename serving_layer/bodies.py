@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import orjson
 from flask import g, request
@@ -45,18 +45,44 @@ def body_lines(optional: bool = False) -> list[str]:
     numbered = [(at, line) for at, line in enumerate(_all_lines(optional), 1) if line.strip()]
     if not numbered and not optional:
         raise ApiError(400, "empty_body", "the body holds no lines")
+    return take_lines(numbered)
+
+
+def take_lines(numbered: Sequence[tuple[int, str]]) -> list[str]:
+    """Return lines whose numbers in the body are given; :func:`line_number` knows them then.
+
+    Raises
+    ------
+    ApiError
+        413 ``line_too_long``.
+    """
     _refuse_long(numbered, context().settings.input_topic.max_line_bytes)
     g.line_numbers = [at for at, _ in numbered]
     return [line for _, line in numbered]
 
 
-def line_number(index: int) -> int:
+def body_bytes() -> bytes:
+    """Return the request's body, whole and decompressed.
+
+    Raises
+    ------
+    ApiError
+        400 ``truncated_body``, ``bad_gzip``; 413 ``body_too_large``; 415 for an encoding other
+        than gzip and deflate.
+    """
+    return _content(Budget(context().settings.serving.api.max_body_bytes))
+
+
+def line_number(index: int) -> int | None:
     """Return the number, from 1, in the body of the line that :func:`body_lines` gave at `index`.
 
-    Blank lines count in it, as they do in the sender's editor.
+    Blank lines count in it, as they do in the sender's editor.  None where the body was
+    empty and the event came by the path.
     """
-    numbers: list[int] = g.get("line_numbers", [])
-    return numbers[index] if index < len(numbers) else index + 1
+    numbers: list[int] | None = g.get("line_numbers")
+    if numbers is None:
+        return index + 1
+    return numbers[index] if index < len(numbers) else None
 
 
 def _all_lines(optional: bool) -> Iterator[str]:
@@ -68,7 +94,7 @@ def _all_lines(optional: bool) -> Iterator[str]:
     if kind in TEXT_TYPES:
         return _split(plain_text(data))
     if kind == JSON:
-        return _json_lines(plain_text(data))
+        return json_lines(plain_text(data))
     if kind == MULTIPART:
         boundary = request.mimetype_params.get("boundary", "")
         texts = multipart_texts(data, boundary, budget)
@@ -101,7 +127,8 @@ def _split(text: str) -> Iterator[str]:
     return (line.removesuffix("\r") for line in text.split("\n"))
 
 
-def _json_lines(text: str) -> Iterator[str]:
+def json_lines(text: str) -> Iterator[str]:
+    """Yield the lines of a body in JSON; raises ApiError where one cannot be read."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -117,7 +144,8 @@ def _json_line(line: str, at: int) -> str:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        raise ApiError(400, "bad_json", f"not JSON: {error}", line=at) from None
+        code = "bad_encoding" if "surrogate" in str(error) else "bad_json"
+        raise ApiError(400, code, f"not JSON: {error}", line=at) from None
     return _event_line(value, at)
 
 
@@ -139,7 +167,7 @@ def _is_scalar(value: object) -> bool:
     return value is None or (isinstance(value, (str, int, float)) and not isinstance(value, bool))
 
 
-def _refuse_long(numbered: list[tuple[int, str]], limit: int) -> None:
+def _refuse_long(numbered: Sequence[tuple[int, str]], limit: int) -> None:
     for at, line in numbered:
         # UTF-8 has at most four bytes to a character, so most lines need not be encoded.
         if len(line) * 4 > limit and len(line.encode()) > limit:

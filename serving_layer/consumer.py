@@ -19,6 +19,7 @@ from common.broker import Broker, BrokerError, Reader, Record
 from common.config import Settings
 from common.messages import MODEL, MODEL_REF, PROGRESS, UP, Message, MessageError
 from common.model_store import Generation, ModelStore, StoreError
+from common.process import has_layer
 from common.updates import ModelMessage, SequenceLog, reached, resolve, start_position, stored
 from serving_layer.api import ServingModel
 
@@ -81,6 +82,7 @@ class Consumer:
         self._positions: dict[int, int] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="update-consumer", daemon=True)
+        self._refusal = ""
         self.slot: Slot | None = None
         self.counts: Counter[str] = Counter()
         self.connected = False
@@ -128,11 +130,18 @@ class Consumer:
     def _missing(self) -> str | None:
         if not self.connected:
             return f"no connection to the broker {self._settings.update_broker}"
+        if self.slot is None and self._next is None and self._refusal:
+            return f"the newest model is refused: {self._refusal}"
         if self.slot is None and self._next is None:
-            return "no model generation yet; start the batch layer: bin/gemsbok batch --once"
+            return f"no model generation yet; {self._remedy()}"
         if self.slot is None:
             return "the first model generation is being loaded"
         return None
+
+    def _remedy(self) -> str:
+        if has_layer(self._settings.app, "batch"):
+            return "start the batch layer: bin/gemsbok batch --once"
+        return "give it one: bin/gemsbok model import FILE"
 
     # -- the thread ---------------------------------------------------------------------
 
@@ -231,6 +240,7 @@ class Consumer:
 
     def _refuse(self, generation: int | None, error: Exception) -> None:
         self.counts["refused_models"] += 1
+        self._refusal = str(error)
         log.error("generation %s is refused, the last good one serves on: %s", generation, error)
 
     def _on_update(self, message: Message) -> None:
@@ -252,11 +262,11 @@ class Consumer:
             self.counts["updates_before_a_model"] += 1
         elif message.key == UP:
             for slot in slots:
-                self._apply(slot, message.value)
+                self._apply(slot, message.value, foreign=True)
 
-    def _apply(self, slot: Slot, update: str) -> None:
+    def _apply(self, slot: Slot, update: str, foreign: bool = False) -> None:
         try:
-            slot.model.apply(update)
+            slot.model.apply(update, foreign)
             self.counts["updates"] += 1
         except MessageError as error:
             self.counts["bad_updates"] += 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Generator, Iterator
@@ -17,6 +19,20 @@ from serving_layer.errors import ApiError
 MAX_PARTS = 1000
 GZIP_TYPES = ("application/gzip", "application/x-gzip")
 ZIP_TYPES = ("application/zip", "application/x-zip-compressed")
+
+#: What `zipfile` and its decompressors raise for bytes that are no ZIP file.
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 
 #: Bytes that are taken and given at once while decompressing.
 PIECE = 1 << 18
@@ -157,7 +173,7 @@ def _unzip(data: bytes, budget: Budget) -> Iterator[bytes]:
                 raise ApiError(413, "too_many_parts", message)
             for entry in entries:
                 yield _unzip_entry(archive, entry, budget)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except _ZIP_ERRORS as error:
         raise ApiError(400, "bad_zip", f"the ZIP file cannot be read: {error}") from None
 
 

@@ -14,6 +14,11 @@ from werkzeug.exceptions import HTTPException
 RETRY_SECONDS = 5
 
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 500: "internal"}
+#: An error's page needs nothing but itself.
+_PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
 _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{status} {reason}</title></head>
 <body><h1>{status} {reason}</h1><p>{message}</p><p>{path}: request {request_id}</p></body></html>
@@ -96,7 +101,8 @@ def error_response(error: ApiError, request_id: str) -> Response:
     kinds = ("application/json", "text/plain", "text/csv", "text/html")
     kind = request.accept_mimetypes.best_match(kinds, kinds[0])
     if kind == "text/html":
-        response = Response(error.to_html(request.path, request_id), mimetype=kind)
+        page = error.to_html(request.path, request_id)
+        response = Response(page, mimetype=kind, headers=_PAGE_HEADERS)
     elif kind == "application/json":
         response = Response(error.to_json(request_id), mimetype=kind)
     else:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import pyarrow as pa
-from flask import Response
+from flask import Response, after_this_request
 
 from common.broker.api import BrokerError, Producer
 from serving_layer.bodies import line_number
 from serving_layer.context import context
+from serving_layer.entrance import entrance
 from serving_layer.errors import RETRY_SECONDS, ApiError
 from serving_layer.metrics import metrics
 from serving_layer.parameters import finish_parameters
@@ -30,12 +32,15 @@ def reads(view: F) -> F:
 def send_events(lines: Sequence[str]) -> Response:
     """Send lines to the input topic and reply 204 once Kafka has acknowledged all of them.
 
+    A request that repeats one of the same ``Idempotency-Key`` sends nothing and is answered
+    alike, with the header ``Idempotency-Replayed: true``.
+
     Raises
     ------
     ApiError
         403 ``read_only`` (before anything else is looked at), 400 with the first bad line's
-        number and nothing sent, 503 ``outcome_unknown``, ``broker_unavailable`` or
-        ``overloaded``.
+        number and nothing sent, 409 for another request's key, 429 ``too_many_events``, 503
+        ``outcome_unknown``, ``broker_unavailable`` or ``overloaded``.
     """
     finish_parameters()
     found = context()
@@ -43,13 +48,19 @@ def send_events(lines: Sequence[str]) -> Response:
         raise ApiError(403, "read_only", "Serving Layer is read-only")
     refuse_bad_lines(found.lines.check(pa.array(lines, pa.string())))
     records = [(found.lines.key(line), line) for line in lines]
-    _send(found.producer, records)
-    metrics().events.inc(len(records))
+    if found.writes.once(functools.partial(_send, found.producer, records)):
+        after_this_request(_tell_repeated)
     return Response(status=204)
+
+
+def _tell_repeated(response: Response) -> Response:
+    response.headers["Idempotency-Replayed"] = "true"
+    return response
 
 
 def _send(producer: Producer, records: Sequence[tuple[str | None, str]]) -> None:
     """Send and wait for the acknowledgement, while not too many others do."""
+    entrance().charge_events(len(records))
     writers = context().writers
     if not writers.acquire(timeout=WRITER_SECONDS):
         headers = {"Retry-After": str(RETRY_SECONDS)}
@@ -61,6 +72,7 @@ def _send(producer: Producer, records: Sequence[tuple[str | None, str]]) -> None
         raise _unavailable(error) from error
     finally:
         writers.release()
+    metrics().events.inc(len(records))
 
 
 def read_only() -> bool:
@@ -73,10 +85,15 @@ def refuse_bad_lines(reasons: pa.Array) -> None:
     if reasons.null_count == len(reasons):
         return
     at = next(index for index, reason in enumerate(reasons) if reason.is_valid)
-    code, colon, message = reasons[at].as_py().partition(": ")
+    raise bad_line(reasons[at].as_py(), line_number(at))
+
+
+def bad_line(reason: str, line: int | None = None) -> ApiError:
+    """Return the 400 for a line's reason: ``code: message``, or a message alone."""
+    code, colon, message = reason.partition(": ")
     if not colon or " " in code:
-        code, message = "bad_line", reasons[at].as_py()
-    raise ApiError(400, code, message, line=line_number(at))
+        code, message = "bad_line", reason
+    return ApiError(400, code, message, line=line)
 
 
 def _unavailable(error: BrokerError) -> ApiError:

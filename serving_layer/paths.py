@@ -30,6 +30,8 @@ from serving_layer.errors import ApiError
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+#: Ids in one path; longer lists go into a body.
+MAX_IDS = 10_000
 #: Where the middleware leaves the error of a path that cannot be read.
 BAD_PATH = "gemsbok.bad_path"
 
@@ -58,8 +60,8 @@ class Segments(BaseConverter):
     weight = 200
 
     def to_python(self, value: str) -> list[str]:
-        """Return the segments' texts."""
-        return [unquote(segment) for segment in value.split("/")]
+        """Return the segments' texts; 400 ``too_many_ids`` beyond :data:`MAX_IDS`."""
+        return [unquote(segment) for segment in _split(value)]
 
     def to_url(self, value: Iterable[str]) -> str:
         """Return the texts percent-encoded and joined by slashes."""
@@ -74,7 +76,15 @@ class Items(BaseConverter):
 
     def to_python(self, value: str) -> list[tuple[str, float]]:
         """Return (id, value) pairs; the value is 1.0 where there is none (Oryx's rule)."""
-        return [_item(segment) for segment in value.split("/")]
+        return [_item(segment) for segment in _split(value)]
+
+
+def _split(value: str) -> list[str]:
+    segments = value.split("/")
+    if len(segments) > MAX_IDS:
+        message = f"the path has {len(segments)} ids, {MAX_IDS} are allowed"
+        raise ApiError(400, "too_many_ids", message)
+    return segments
 
 
 def _item(segment: str) -> tuple[str, float]:
@@ -116,7 +126,7 @@ class RawPath:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Rewrite ``PATH_INFO`` and ``SCRIPT_NAME``, then call the application."""
         try:
-            path = canonical(_sent_path(environ))
+            path = canonical(sent_path(environ))
             environ["PATH_INFO"] = self._below_prefix(path).encode().decode("latin-1")
             environ["SCRIPT_NAME"] = self._prefix
         except ApiError as error:
@@ -131,7 +141,7 @@ class RawPath:
         return rest or "/"
 
 
-def _sent_path(environ: dict[str, Any]) -> str:
+def sent_path(environ: dict[str, Any]) -> str:
     """Return the path as the client sent it, its bytes as Latin-1."""
     target: str = environ.get("REQUEST_URI") or environ.get("RAW_URI") or ""
     if target:

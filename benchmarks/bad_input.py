@@ -1,0 +1,111 @@
+"""Bad input: the table of rows tried and passed, and how fast the server answers meanwhile.
+
+Rows are those of the table of bad requests (B), bad records (T) and of the security checklist
+(S) in ``docs/security.md``; a test's id names the rows that it tries.  Then 40 clients begin a
+request and never end it, each kind in turn, while another asks ``/readyz``; the time of its
+slowest answer is told, with that of a server that nobody stalls as the peer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from xml.etree import ElementTree
+
+from benchmarks.report import Figure, run
+
+ROOT = Path(__file__).resolve().parent.parent
+TESTS = (
+    "tests/serving_layer/bad_input",
+    "tests/serving_layer/auth",
+    "tests/serving_layer/test_tls.py",
+    "tests/serving_layer/test_server_process.py",
+)
+ROWS = [f"B{n:02}" for n in range(1, 63)]
+ROWS += [f"T{n:02}" for n in range(1, 13)]
+ROWS += [f"S{n:02}" for n in range(1, 28)]
+STALLED = 40
+
+_ROW = re.compile(r"(?<![A-Za-z0-9])([BTSbts]\d\d)(?![A-Za-z0-9])")
+
+
+def figures(given: argparse.Namespace) -> Iterator[Figure]:
+    """Run the tests and print the table, then stall the server."""
+    tried, passed = outcomes(TESTS)
+    print_table(tried, passed)
+    whole = [row for row in ROWS if tried[row] and tried[row] == passed[row]]
+    notes = {"cases": sum(tried.values()), "passed": sum(passed.values())}
+    asked = f"{len(ROWS)}, or a reason in docs/security.md"
+    yield Figure("rows of bad input that hold", "rows", [len(whole)], asked=asked, notes=notes)
+    yield from stalled_figures(rounds=2 if given.quick else 10)
+
+
+def outcomes(tests: tuple[str, ...]) -> tuple[Counter[str], Counter[str]]:
+    """Run tests; for each row how many of its cases there are, and how many have passed."""
+    tried: Counter[str] = Counter()
+    passed: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", *tests, f"--junitxml={report}"]
+        subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False)
+        for case in ElementTree.parse(report).iter("testcase"):
+            rows = {row.upper() for row in _ROW.findall(case.get("name", "").replace("_", " "))}
+            tried.update(rows)
+            if not len(case):  # neither failed nor skipped
+                passed.update(rows)
+    return tried, passed
+
+
+def print_table(tried: Counter[str], passed: Counter[str]) -> None:
+    """Print a line for each row: its cases, and how many have passed."""
+    print("row  tried  passed")
+    for row in ROWS:
+        note = "" if tried[row] else "  see docs/security.md"
+        print(f"{row}  {tried[row]:5}  {passed[row]:6}{note}")
+
+
+def stalled_figures(rounds: int) -> Iterator[Figure]:
+    """Measure ``/readyz`` among stalled clients, and alone."""
+    from tests.serving_layer.bad_input.conftest import serving
+    from tests.serving_layer.bad_input.stalled import BEGINNINGS, stalled
+
+    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server:
+        host, port = server.running.host, server.running.port
+        for name, beginning in BEGINNINGS.items():
+            alone: list[float] = []
+            among: list[float] = []
+            for _ in range(rounds):
+                for clients, times in ((0, alone), (STALLED, among)):
+                    with stalled(host, port, beginning, clients) if clients else nullcontext():
+                        times.append(slowest(host, port))
+            what = f"slowest /readyz among {STALLED} clients stalled in {name}"
+            yield Figure(what, "ms", among, "alone", alone, asked="at most 1000")
+
+
+def slowest(host: str, port: int, count: int = 20) -> float:
+    """Milliseconds of the slowest of `count` answers, each on a connection of its own."""
+    import http.client
+
+    worst = 0.0
+    for _ in range(count):
+        started = time.perf_counter()
+        connection = http.client.HTTPConnection(host, port, timeout=60)
+        connection.request("GET", "/readyz")
+        if connection.getresponse().status != 200:
+            message = "the server is not ready"
+            raise RuntimeError(message)
+        connection.close()
+        worst = max(worst, (time.perf_counter() - started) * 1000)
+    return worst
+
+
+if __name__ == "__main__":
+    run("bad_input", figures, argparse.ArgumentParser(description=__doc__))

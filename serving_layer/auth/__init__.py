@@ -1,0 +1,1 @@
+"""Authentication of the HTTP interface: bearer tokens, HTTP digest, roles."""

@@ -1,0 +1,75 @@
+"""What every request passes before its route: which host it is for, who sends it, may he."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from flask import current_app, request
+
+from common.config import ConfigError
+from common.credentials import CredentialsError
+from serving_layer.auth.guard import Guard
+from serving_layer.auth.roles import OPEN, role_of
+from serving_layer.hosts import Hosts
+
+if TYPE_CHECKING:
+    from common.config import Api
+
+
+class Entrance:
+    """The rules of one application.
+
+    Parameters
+    ----------
+    api : Api
+        ``serving.api``.
+
+    Raises
+    ------
+    ConfigError
+        If the file of users cannot be used.
+    """
+
+    def __init__(self, api: Api) -> None:
+        self._roles: dict[tuple[str | None, str], str] = {}
+        self._hosts = Hosts(api.allowed_hosts, any_name=api.auth.file is not None)
+        try:
+            self._guard = None if api.auth.file is None else Guard(api.auth)
+        except CredentialsError as error:
+            message = f"serving.api.auth.file: {error}"
+            raise ConfigError(message) from error
+
+    def admit(self) -> None:
+        """Let the present request in; probes of health always are.
+
+        Raises
+        ------
+        ApiError
+            As :class:`Hosts` and :class:`Guard` say.
+        """
+        # Every request passes here: what Flask's proxies hold is looked up once.
+        environ = request.environ
+        route = (request.endpoint, environ["REQUEST_METHOD"])
+        role = self._roles.get(route) or self._role(*route)
+        if role == OPEN:
+            return
+        self._hosts.check(environ)
+        if self._guard is not None:
+            self._guard.admit(role)
+
+    def _role(self, endpoint: str | None, method: str) -> str:
+        view = current_app.view_functions.get(endpoint or "")
+        role = role_of(view, method)
+        if view is not None:
+            self._roles[endpoint, method] = role
+        return role
+
+    def charge_events(self, count: int) -> None:
+        """Take events off the sender's quota, where there is one."""
+        if self._guard is not None:
+            self._guard.charge_events(count)
+
+
+def entrance() -> Entrance:
+    """Return the rules of the application that answers this request."""
+    return cast("Entrance", current_app.extensions["gemsbok-entrance"])
