@@ -14,7 +14,14 @@ A family's route is a function of these::
 A read-only serving layer answers 403 to every POST, PUT, PATCH and DELETE before its body is
 looked at, except where the route is marked with :func:`reads` (a POST that only asks).
 
-A family's module also offers ``console() -> list[Form]``: the rows of its console page.
+What a route takes and gives is said beside it (:mod:`serving_layer.describe`)::
+
+    @routes.get("/similarity/<segments:items>")
+    @describe(query=PAGE, reply=ROWS)
+
+A family's module may also offer ``console() -> list[Form]``, the rows of its console page, and
+``resources(settings) -> Blueprint``, its JSON resources, which are found under ``/v1``
+(:mod:`serving_layer.v1`).
 
 Paths
 -----
@@ -35,38 +42,78 @@ match without it, and the other way round.
 
 from __future__ import annotations
 
-from serving_layer.bodies import body_lines
+from serving_layer.bodies import body_bytes, body_lines, line_number
 from serving_layer.console import Form
 from serving_layer.context import Context, ModelSource, context, model
+from serving_layer.describe import LINES, SENT, Body, Parameter, Reply, describe
 from serving_layer.errors import ApiError, unknown_id
 from serving_layer.ingest import reads, send_events
-from serving_layer.parameters import Page, flag, paging, rescorer_params
+from serving_layer.parameters import (
+    PAGE,
+    RESCORER,
+    Page,
+    flag,
+    paging,
+    rescorer_params,
+    switch,
+)
 from serving_layer.replies import (
+    COUNTS,
+    IDS,
+    MAP,
+    NUMBER,
+    NUMBERS,
+    RECORDS,
+    ROWS,
+    WORD,
+    WORDS,
     respond_ids,
     respond_map,
+    respond_records,
     respond_rows,
     respond_value,
     respond_values,
 )
 
 __all__ = [
+    "COUNTS",
+    "IDS",
+    "LINES",
+    "MAP",
+    "NUMBER",
+    "NUMBERS",
+    "PAGE",
+    "RECORDS",
+    "RESCORER",
+    "ROWS",
+    "SENT",
+    "WORD",
+    "WORDS",
     "ApiError",
+    "Body",
     "Context",
     "Form",
     "ModelSource",
     "Page",
+    "Parameter",
+    "Reply",
+    "body_bytes",
     "body_lines",
     "context",
+    "describe",
     "flag",
+    "line_number",
     "model",
     "paging",
     "reads",
     "rescorer_params",
     "respond_ids",
     "respond_map",
+    "respond_records",
     "respond_rows",
     "respond_value",
     "respond_values",
     "send_events",
+    "switch",
     "unknown_id",
 ]

@@ -8,10 +8,35 @@ from urllib.parse import parse_qsl
 
 from flask import g, request
 
+from serving_layer.describe import Parameter
 from serving_layer.errors import ApiError
 
 #: Oryx's rule: howMany + offset may not exceed this.
 MAX_ROWS = 100_000
+
+#: Descriptions of what :func:`paging` and :func:`rescorer_params` read.
+PAGE = (
+    Parameter(
+        "howMany",
+        f"How many rows; with `offset` at most {MAX_ROWS:,}.",
+        {"type": "integer", "minimum": 1, "maximum": MAX_ROWS, "default": 10},
+    ),
+    Parameter(
+        "offset",
+        "Rows to leave out before them.",
+        {"type": "integer", "minimum": 0, "maximum": MAX_ROWS, "default": 0},
+    ),
+)
+RESCORER = Parameter(
+    "rescorerParams",
+    "Given to the rescorers as it is; may be repeated.",
+    {"type": "array", "items": {"type": "string"}},
+)
+
+
+def switch(name: str, description: str) -> Parameter:
+    """Describe a parameter that :func:`flag` reads."""
+    return Parameter(name, description, {"type": "boolean", "default": False})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +98,13 @@ def flag(name: str, default: bool = False) -> bool:
 def rescorer_params() -> list[str]:
     """Read every ``rescorerParams``, in order; commas do not separate (Oryx's rule)."""
     return _values("rescorerParams")
+
+
+def query_values() -> dict[str, list[str]]:
+    """Return all parameters, each with its values in order; none counts as unknown then."""
+    query = _query()
+    query.read.update(query.values)
+    return query.values
 
 
 def finish_parameters() -> None:

@@ -10,12 +10,40 @@ from typing import Any
 import orjson
 from flask import Response, request
 
+from serving_layer.describe import STRING, Reply, Schema
 from serving_layer.errors import ApiError
 from serving_layer.parameters import finish_parameters
 
 CSV = "text/csv"
 TEXT = "text/plain"
 JSON = "application/json"
+
+
+def _described(text: str, json: Schema) -> Reply:
+    return Reply(text, {CSV: STRING, TEXT: STRING, JSON: json})
+
+
+def _rows(text: str, name: str) -> Reply:
+    row = {
+        "type": "object",
+        "required": ["id", name],
+        "properties": {"id": STRING, name: {"type": "number"}},
+    }
+    return _described(text, {"type": "array", "items": row})
+
+
+#: Descriptions of what the functions below reply with.
+ROWS = _rows("Lines `id,value`, or objects in JSON.", "value")
+COUNTS = _rows("Lines `id,count`, or objects in JSON.", "count")
+IDS = _described("Ids, one to a line.", {"type": "array", "items": STRING})
+NUMBERS = _described("Numbers, one to a line.", {"type": "array", "items": {"type": "number"}})
+WORDS = _described("Words or numbers, one to a line.", {"type": "array", "items": {}})
+NUMBER = _described("A number.", {"type": "number"})
+WORD = _described("A word or a number.", {"type": ["string", "number"]})
+MAP = _described("Lines `key,value`, or a JSON object.", {"type": "object"})
+RECORDS = _described(
+    "Lines of values, or objects in JSON.", {"type": "array", "items": {"type": "object"}}
+)
 
 
 def respond_rows(rows: Iterable[tuple[str, Any]], name: str = "value") -> Response:
@@ -54,6 +82,17 @@ def respond_value(value: Any) -> Response:
     """Reply with one number or word: its bare text, or JSON."""
     kind = _reply_type((TEXT, CSV, JSON))
     return json_reply(value) if kind == JSON else _text(kind, _number(value))
+
+
+def respond_records(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:
+    """Reply with rows of several values: lines in the order of `names`, or objects by name.
+
+    None is an empty field, and null.
+    """
+    kind = _reply_type((CSV, TEXT, JSON))
+    if kind == JSON:
+        return json_reply([dict(zip(names, row, strict=True)) for row in rows])
+    return _text(kind, _csv(["" if v is None else _number(v) for v in row] for row in rows))
 
 
 def respond_map(values: Mapping[str, Any]) -> Response:

@@ -1,0 +1,106 @@
+"""What one client gets from one serving process, by the v1 resources and by Oryx's paths.
+
+    python -m benchmarks.client [--quick] [--rounds 3]
+
+*Recommendations*: ten for each of many users by ``Client.recommend_many`` (``POST /v1/recommend``
+for up to 500 users at once), beside one ``GET /recommend/<user>`` for each over one open
+connection.  *Events*: 200,000 by ``Client.ingest``, beside the same as CSV to ``POST /ingest``
+in requests of as many lines, not compressed; the broker is in the server's memory, so that HTTP,
+parsing and checks are what is measured.  Rounds are interleaved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+
+from benchmarks.als_data import Shape, make, write_generation
+from benchmarks.report import Figure, run
+from benchmarks.serving_process import ROOT, ServingProcess
+
+# It is a distribution of its own, which the platform does not install.
+sys.path.insert(0, str(ROOT / "client"))
+
+from gemsbok_client import Client, Event
+
+#: Events of one request.
+TOGETHER = 2000
+
+
+def recommend_many(client: Client, users: list[str]) -> None:
+    """Ask for all users by the client."""
+    found = sum(len(result.items) for result in client.recommend_many(users))
+    assert found == 10 * len(users)
+
+
+def recommend_each(client: httpx.Client, users: list[str]) -> None:
+    """Ask for each user by himself."""
+    for user in users:
+        reply = client.get(f"/recommend/{user}")
+        assert reply.text.count("\n") == 10
+
+
+def ingest(client: Client, count: int) -> None:
+    """Send events by the client."""
+    events = (Event(f"u{n}", f"i{n % 1000}", 1.5, n + 1) for n in range(count))
+    assert client.ingest(events, TOGETHER) == count
+
+
+def ingest_lines(client: httpx.Client, count: int) -> None:
+    """Send the same events as CSV."""
+    for start in range(0, count, TOGETHER):
+        numbers = range(start, min(start + TOGETHER, count))
+        lines = "".join(f"u{n},i{n % 1000},1.5,{n + 1}\n" for n in numbers)
+        reply = client.post("/ingest", content=lines, headers={"Content-Type": "text/csv"})
+        assert reply.status_code == 204
+
+
+def rate(work: Callable[[], None], count: int) -> float:
+    """Return how many a second."""
+    started = time.perf_counter()
+    work()
+    return count / (time.perf_counter() - started)
+
+
+def measure(given: argparse.Namespace) -> Iterator[Figure]:
+    """Yield both comparisons."""
+    shape = Shape(*((20_000, 2000, 50) if given.quick else (200_000, 20_000, 50)))
+    users = [f"u{row}" for row in range(200 if given.quick else 2000)]
+    count = 20_000 if given.quick else 200_000
+    with tempfile.TemporaryDirectory() as folder:
+        store = Path(folder) / "store"
+        write_generation(store, make(shape))
+        with ServingProcess(store) as server:
+            url = f"http://127.0.0.1:{server.port}"
+            with Client(url) as ours, httpx.Client(base_url=url, timeout=60) as plain:
+                found = [
+                    (
+                        rate(lambda: recommend_many(ours, users), len(users)),
+                        rate(lambda: recommend_each(plain, users), len(users)),
+                        rate(lambda: ingest(ours, count), count),
+                        rate(lambda: ingest_lines(plain, count), count),
+                    )
+                    for _ in range(given.rounds)
+                ]
+    many, each, events, lines = (list(column) for column in zip(*found, strict=True))
+    notes = {"items": shape.n_items, "factors": shape.n_factors, "users": len(users)}
+    yield Figure("recommend_many", "users/s", many, "one GET each", each, notes=notes)
+    notes = {"events": count, "a request": TOGETHER}
+    yield Figure("ingest", "events/s", events, "CSV to /ingest", lines, notes=notes)
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    run("client", measure, parser)
+
+
+if __name__ == "__main__":
+    main()

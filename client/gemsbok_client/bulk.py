@@ -1,0 +1,101 @@
+"""Events in bulk: from any iterable or DataFrame into batches, with progress."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
+
+from gemsbok_client.errors import UnsendableError
+from gemsbok_client.results import Event
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from typing_extensions import TypeIs
+
+    #: Records of features, or events, in any of their forms.
+    Records: TypeAlias = Iterable[Mapping[str, Any]] | Iterable[Sequence[Any]] | pd.DataFrame
+
+V = TypeVar("V")
+
+#: Fast rather than small.
+COMPRESS_LEVEL = 3
+
+
+class Progress(Protocol):
+    """What is told of each batch that is written."""
+
+    def update(self, n: int) -> object:
+        """Take note of `n` more events."""
+
+
+class _Silent:
+    def update(self, n: int) -> None:
+        """Do nothing."""
+
+
+def objects(values: Iterable[Event] | Records) -> Iterator[Mapping[str, Any] | Sequence[Any]]:
+    """Yield events or records as the server reads them.
+
+    Parameters
+    ----------
+    values : iterable of Event, mapping or sequence, or DataFrame
+        A frame's columns are the names; a missing cell is left out.
+    """
+    if _is_frame(values):
+        yield from _rows(values)
+        return
+    for value in values:
+        yield value.to_json() if isinstance(value, Event) else value
+
+
+def _is_frame(values: Iterable[Event] | Records) -> TypeIs[pd.DataFrame]:
+    """Tell whether these are a DataFrame, without importing pandas."""
+    return hasattr(values, "itertuples")
+
+
+def _rows(frame: pd.DataFrame) -> Iterator[Mapping[str, Any]]:
+    names = [str(name) for name in frame.columns]
+    present = frame.notna().to_numpy()
+    columns = [frame[name].tolist() for name in frame.columns]
+    for cells, here in zip(zip(*columns, strict=True), present, strict=True):
+        yield {name: cell for name, cell, known in zip(names, cells, here, strict=True) if known}
+
+
+def batches(values: Iterable[V], size: int) -> Iterator[list[V]]:
+    """Yield values in lists of `size`; the last may be shorter."""
+    rest = iter(values)
+    while batch := list(itertools.islice(rest, size)):
+        yield batch
+
+
+def body(document: Mapping[str, Any]) -> bytes:
+    """Return JSON as a request's body, compressed by gzip.
+
+    Raises
+    ------
+    UnsendableError
+        If a value is not one of JSON's, such as NaN or a date.
+    """
+    try:
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+        return gzip.compress(text.encode(), COMPRESS_LEVEL, mtime=0)
+    except (TypeError, ValueError) as error:
+        message = f"a value cannot be sent as JSON: {error}"
+        raise UnsendableError(message) from error
+
+
+def progress_bar(wanted: bool, total: int | None) -> AbstractContextManager[Progress]:
+    """Return what shows how many events are written: a bar, or nothing."""
+    if not wanted:
+        return nullcontext(_Silent())
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        message = "progress needs tqdm: pip install 'gemsbok-client[progress]'"
+        raise ImportError(message) from error
+    bar: AbstractContextManager[Progress] = tqdm(total=total, unit="events")
+    return bar

@@ -1,0 +1,146 @@
+"""What an ALS model is asked: recommendations, similar items, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from gemsbok_client import bulk
+from gemsbok_client.connection import Connection
+from gemsbok_client.results import (
+    CountedItem,
+    Estimate,
+    ScoredItem,
+    UserRecommendations,
+    scored,
+    user_recommendations,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from typing_extensions import Unpack
+
+    from gemsbok_client.options import FilterOptions, PageOptions, RecommendOptions
+
+#: Users of one request; more are sent in several.
+MAX_USERS = 500
+
+
+class Recommendations:
+    """The part of :class:`Client` that asks an ALS model.
+
+    Parameters
+    ----------
+    server : Connection
+        Where the model is.
+    """
+
+    def __init__(self, server: Connection) -> None:
+        self._server = server
+
+    def recommend(self, user: str, **options: Unpack[RecommendOptions]) -> list[ScoredItem]:
+        """Recommend items to a user, the best first.
+
+        Parameters
+        ----------
+        user : str
+            The user.
+        **options
+            See :class:`RecommendOptions`.
+
+        Raises
+        ------
+        ApiError
+            404 ``unknown_id`` for a user that the model does not hold.
+        """
+        found = self._server.get(f"/v1/users/{_segment(user)}/recommendations", options)
+        return scored(found["items"])
+
+    def recommend_after(
+        self,
+        items: Mapping[str, float],
+        user: str | None = None,
+        **options: Unpack[RecommendOptions],
+    ) -> list[ScoredItem]:
+        """Recommend items to somebody who has just dealt with some.
+
+        Parameters
+        ----------
+        items : mapping from str to float
+            Items and strengths, in order; they are not recommended.
+        user : str, optional
+            Who it is; somebody unknown if absent.
+        **options
+            See :class:`RecommendOptions`.
+        """
+        dealt = [{"id": id, "strength": strength} for id, strength in items.items()]
+        asked = {"items": dealt, **({"user": user} if user is not None else {}), **options}
+        return scored(self._ask("/v1/recommend-after", asked)["items"])
+
+    def recommend_many(
+        self, users: Iterable[str], **options: Unpack[RecommendOptions]
+    ) -> Iterator[UserRecommendations]:
+        """Recommend to each of many users; yields them in order, as the replies come.
+
+        An unknown user is yielded too, with an error and without items.
+        """
+        for batch in bulk.batches(users, MAX_USERS):
+            for row in self._ask("/v1/recommend", {"users": batch, **options})["results"]:
+                yield user_recommendations(row)
+
+    def recommendations_frame(
+        self, users: Iterable[str], **options: Unpack[RecommendOptions]
+    ) -> pd.DataFrame:
+        """Recommend to each of many users, as a DataFrame.
+
+        Returns
+        -------
+        DataFrame
+            Columns ``user``, ``rank`` (from 1), ``item``, ``score``.  Users without a row
+            because the model does not hold them are listed in ``attrs["unknown_users"]``.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+        """
+        try:
+            from gemsbok_client.frames import recommendations_frame
+        except ImportError as error:
+            message = "frames need pandas: pip install 'gemsbok-client[pandas]'"
+            raise ImportError(message) from error
+        return recommendations_frame(self.recommend_many(users, **options))
+
+    def similar_items(self, item: str, **options: Unpack[FilterOptions]) -> list[ScoredItem]:
+        """List the items most similar to an item, by cosine."""
+        return scored(self._server.get(f"/v1/items/{_segment(item)}/similar", options)["items"])
+
+    def estimates(self, user: str, items: Sequence[str]) -> list[Estimate]:
+        """Estimate a user's strength for each of some items."""
+        found = self._server.get(f"/v1/users/{_segment(user)}/estimates", {"items": items})
+        return [Estimate(row["id"], row["score"]) for row in found["estimates"]]
+
+    def because(self, user: str, item: str, **options: Unpack[PageOptions]) -> list[ScoredItem]:
+        """List the items that a user knows, the most similar to an item first."""
+        path = f"/v1/users/{_segment(user)}/items/{_segment(item)}/reasons"
+        return scored(self._server.get(path, options)["items"])
+
+    def known_items(self, user: str) -> list[str]:
+        """List the items that a user knows."""
+        return [
+            str(id) for id in self._server.get(f"/v1/users/{_segment(user)}/known-items")["items"]
+        ]
+
+    def popular_items(self, **options: Unpack[FilterOptions]) -> list[CountedItem]:
+        """List the items that most users know."""
+        rows = self._server.get("/v1/popular-items", options)["items"]
+        return [CountedItem(row["id"], row["count"]) for row in rows]
+
+    def _ask(self, path: str, question: Mapping[str, Any]) -> Any:
+        return self._server.post(path, bulk.body(question), repeat=True)
+
+
+def _segment(id: str) -> str:
+    """Return an id as one segment of a path; dots alone would be taken for a way through it."""
+    return id.replace(".", "%2E") if id in (".", "..") else quote(id, safe="")
