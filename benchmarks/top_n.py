@@ -1,7 +1,7 @@
 """Top-10 by inner product over a million items: our index against matmul and argpartition.
 
-    .venv/bin/python benchmarks/top_n.py            # 1M x 50 and 1M x 250; batches of 1, 8, 32
-    .venv/bin/python benchmarks/top_n.py --items 200000 --factors 50 --rounds 5
+    python -m benchmarks.top_n            # 1M x 50 and 1M x 250; batches of 1, 8, 32
+    python -m benchmarks.top_n --items 200000 --factors 50 --rounds 5
 
 Both run in this process, in turn, so that a busy machine slows both; the ratio is what counts.
 The plain way has BLAS on all cores, as NumPy comes; ours has one BLAS thread in each of its own.
@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from benchmarks import report
 from common.factors import FactorMatrix
 from serving_layer.top_n import ExactIndex, LiveFactors, Query
 
@@ -30,26 +30,29 @@ SECONDS = 1.0
 
 
 def main() -> None:
-    """Measure and print one line for each number of factors and size of batch."""
+    """Measure each number of factors and size of batch."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--factors", type=int, nargs="+", default=[50, 250])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    cores = len(os.sched_getaffinity(0))
-    print(f"{given.items:,} items, top {TOP}, {cores} cores, {given.rounds} rounds, queries/s")
-    print("factors  batch  plain [min-max]         ours [min-max]          ratio  resident MB")
+    report.run("top_n", measure, parser)
+
+
+def measure(given: argparse.Namespace) -> Iterator[report.Figure]:
+    """Yield queries per second."""
+    if given.quick:
+        given.items, given.factors = 100_000, [50]
     for factors in given.factors:
         vectors = _items(given.items, factors)
         index = _index(vectors)
         for batch in given.batches:
             queries = np.random.default_rng(2).standard_normal((batch, factors), np.float32)
-            _measure(vectors, index, queries, given.rounds)
+            yield _figure(vectors, index, queries, given.rounds)
         del vectors, index
 
 
-def _measure(vectors: Array, index: ExactIndex, queries: Array, rounds: int) -> None:
+def _figure(vectors: Array, index: ExactIndex, queries: Array, rounds: int) -> report.Figure:
     asked = [Query(query, TOP) for query in queries]
     _check(_plain(vectors, queries), [top.rows for top in index.top_n(asked)])
     plain, ours = [], []
@@ -57,11 +60,13 @@ def _measure(vectors: Array, index: ExactIndex, queries: Array, rounds: int) -> 
         with threadpool_limits(limits=os.cpu_count(), user_api="blas"):
             plain.append(_rate(lambda: _plain(vectors, queries), len(queries)))
         ours.append(_rate(lambda: index.top_n(asked), len(queries)))
-    ratio = statistics.median(ours) / statistics.median(plain)
-    print(
-        f"{vectors.shape[1]:7d}  {len(queries):5d}  {_range(plain):<22}  {_range(ours):<22}  "
-        f"{ratio:5.2f}  {_resident_mb():11.0f}",
-        flush=True,
+    return report.Figure(
+        what=f"exact top {TOP}, {len(vectors):,} x {vectors.shape[1]}, batches of {len(queries)}",
+        unit="queries/s",
+        values=ours,
+        peer="product and argpartition",
+        peer_values=plain,
+        notes={"resident MB": round(_resident_mb())},
     )
 
 
@@ -99,10 +104,6 @@ def _rate(run: Callable[[], object], n_queries: int) -> float:
         run()
         count += 1
     return n_queries * count / elapsed
-
-
-def _range(rates: list[float]) -> str:
-    return f"{statistics.median(rates):.1f} [{min(rates):.1f}-{max(rates):.1f}]"
 
 
 def _resident_mb() -> float:

@@ -2,33 +2,40 @@
 
 A :class:`FactorMatrix` is one side of a factorisation, users or items.  Its Gramian follows
 every change by the change alone, so that a fold-in never pays for a pass over all rows.
+
+A file of factors is an Arrow file (Feather) with one record batch, not compressed: its vectors
+are read straight into a matrix with room for more; ids and known items stay mapped.
 """
 
 from __future__ import annotations
 
+import io
+import math
+import mmap
 import threading
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import qr, solve_triangular
 
+from common.ids import Ids
 from common.model_store import StoreError
 
 #: A Gramian is singular where a diagonal element of R is below this share of its norm (Oryx).
 SINGULARITY_RATIO = 1e-5
 
 #: A generation's files.
-USER_FACTORS = "user_factors.parquet"
-ITEM_FACTORS = "item_factors.parquet"
+USER_FACTORS = "user_factors.arrow"
+ITEM_FACTORS = "item_factors.arrow"
 
 _SMALLEST_CAPACITY = 16
-_GRAMIAN_BLOCK = 65_536
+#: Rows of a Gramian that are added up while a writer waits.
+_GRAMIAN_BLOCK = 8192
 _PENDING_LIMIT = 1024
 
 
@@ -44,10 +51,12 @@ class FactorMatrix:
     ----------
     n_factors : int
         Length of a vector.
-    ids : sequence of str
-        Ids of the first rows, all different.
-    vectors : ndarray, shape (len(ids), n_factors), optional
-        Their vectors.  A writeable, C-contiguous float32 array is taken over, not copied.
+    ids : sequence of str or StringArray
+        Ids of the first rows, all different; in an Arrow array they take less memory, and more
+        time to look up (:class:`common.ids.Ids`).
+    vectors : ndarray, shape (len(ids) or more, n_factors), optional
+        Their vectors, and room for more.  A writeable, C-contiguous float32 array is taken
+        over, not copied.
 
     Raises
     ------
@@ -56,21 +65,23 @@ class FactorMatrix:
     """
 
     def __init__(
-        self, n_factors: int, ids: Sequence[str] = (), vectors: NDArray[np.float32] | None = None
+        self,
+        n_factors: int,
+        ids: Sequence[str] | pa.StringArray = (),
+        vectors: NDArray[np.float32] | None = None,
     ) -> None:
         if vectors is None:
             vectors = np.zeros((len(ids), n_factors), np.float32)
         self.n_factors = n_factors
         self.changes = len(ids)
         self._lock = threading.Lock()
-        self._ids = list(ids)
-        self._index = dict(zip(self._ids, range(len(self._ids)), strict=True))
-        if len(self._index) != len(self._ids):
-            message = f"{len(self._ids) - len(self._index)} ids come more than once"
-            raise ValueError(message)
-        self._buffer = np.require(self._checked(vectors, len(self._ids)), requirements=["C", "W"])
+        self._ids = Ids(ids)
+        self._checked(vectors[: len(self._ids)], len(self._ids))
+        self._buffer = np.require(vectors, np.float32, requirements=["C", "W"])
         self._length = len(self._ids)
-        self._gramian: NDArray[np.float64] = gramian(self._buffer)
+        # Of the first rows, so many as are counted in; it is made when it is first asked for.
+        self._gramian: NDArray[np.float64] = np.zeros((n_factors, n_factors))
+        self._counted = 0
         self._pending: dict[int, NDArray[np.float32]] = {}
 
     def __len__(self) -> int:
@@ -79,7 +90,7 @@ class FactorMatrix:
 
     def __contains__(self, id: object) -> bool:
         """Tell whether `id` has a vector."""
-        return id in self._index
+        return id in self._ids
 
     @property
     def ids(self) -> Sequence[str]:
@@ -96,16 +107,16 @@ class FactorMatrix:
 
     def row(self, id: str) -> int | None:
         """Return the row number of `id`, None where it is unknown."""
-        return self._index.get(id)
+        return self._ids.row(id)
 
     def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Return the row numbers of `ids`, -1 where one is unknown."""
-        return np.fromiter(map(self._index.get, ids, repeat(-1)), np.int64, len(ids))
+        return self._ids.rows(ids)
 
     def get(self, id: str) -> NDArray[np.float32] | None:
         """Return a copy of the vector of `id`, None where it is unknown."""
         with self._lock:
-            row = self._index.get(id)
+            row = self._ids.row(id)
             return None if row is None else self._buffer[row].copy()
 
     def set(self, id: str, vector: ArrayLike) -> int:
@@ -118,11 +129,11 @@ class FactorMatrix:
         """
         checked = self._checked(np.asarray(vector, np.float32)[np.newaxis], 1)[0]
         with self._lock:
-            row = self._index.get(id)
+            row = self._ids.row(id)
             if row is None:
                 row = self._length
                 self._reserve(row + 1)
-            if row not in self._pending:
+            if row < self._counted and row not in self._pending:
                 self._pending[row] = self._buffer[row].copy()
             self._buffer[row] = checked
             self._append([id] if row == self._length else [])
@@ -144,32 +155,36 @@ class FactorMatrix:
         checked = self._checked(np.asarray(vectors, np.float32), len(ids))
         with self._lock:
             self._settle()
-            new = list(dict.fromkeys(id for id in ids if id not in self._index))
-            first = self._length
-            numbers = dict(zip(new, range(first, first + len(new)), strict=True))
-            rows = np.fromiter(
-                (numbers[id] if id in numbers else self._index[id] for id in ids),
-                np.int64,
-                len(ids),
-            )
-            self._reserve(first + len(new))
+            rows = self.rows(ids)
+            unknown = np.flatnonzero(rows < 0)
+            numbers: dict[str, int] = {}
+            for at in unknown.tolist():
+                rows[at] = self._length + numbers.setdefault(ids[at], len(numbers))
+            self._reserve(self._length + len(numbers))
             touched = np.unique(rows)
+            touched = touched[touched < self._counted]
             self._gramian -= gramian(self._buffer[touched])
             self._buffer[rows] = checked
             self._gramian += gramian(self._buffer[touched])
-            self._append(new)
+            self._append(list(numbers))
             self.changes += len(ids)
         return rows
 
     def gramian(self) -> NDArray[np.float64]:
         """Return VᵀV of all vectors V, shape (n_factors, n_factors), in float64.
 
-        The cost is that of the rows changed since it was last asked for.
+        The cost is that of the rows changed since it was last asked for; writers wait for a
+        few thousand of them at most.
         """
-        with self._lock:
-            self._settle()
-            settled: NDArray[np.float64] = self._gramian.copy()
-        return settled
+        while True:
+            with self._lock:
+                end = min(self._counted + _GRAMIAN_BLOCK, self._length)
+                self._gramian += gramian(self._buffer[self._counted : end])
+                self._counted = end
+                if end == self._length:
+                    self._settle()
+                    settled: NDArray[np.float64] = self._gramian.copy()
+                    return settled
 
     def keep(self, ids: Collection[str]) -> None:
         """Drop every id that is not in `ids`; the rows that stay are numbered anew.
@@ -179,26 +194,26 @@ class FactorMatrix:
         """
         wanted = frozenset(ids)
         with self._lock:
-            self._settle()
-            stay = [row for row, id in enumerate(self._ids) if id in wanted]
+            stay = [(row, id) for row, id in enumerate(self._ids) if id in wanted]
             self.changes += self._length - len(stay)
-            self._ids = [self._ids[row] for row in stay]
-            self._index = dict(zip(self._ids, range(len(stay)), strict=True))
-            self._buffer = self._buffer[stay]
+            self._ids = Ids([id for _, id in stay])
+            self._buffer = self._buffer[[row for row, _ in stay]]
             self._length = len(stay)
-            self._gramian = gramian(self._buffer)
+            self._gramian = np.zeros_like(self._gramian)
+            self._counted = 0
+            self._pending.clear()
 
     def _checked(self, vectors: NDArray[np.float32], n_rows: int) -> NDArray[np.float32]:
         if vectors.shape != (n_rows, self.n_factors):
             message = f"vectors of shape {vectors.shape}, expected ({n_rows}, {self.n_factors})"
             raise ValueError(message)
-        if not np.isfinite(vectors).all():
+        if not _all_finite(vectors):
             message = "a vector holds a number that is not finite"
             raise ValueError(message)
         return vectors.astype(np.float32, copy=False)
 
     def _reserve(self, n_rows: int) -> None:
-        """Make room; rows past the length are zero, as a change from nothing."""
+        """Make room."""
         if n_rows <= len(self._buffer):
             return
         capacity = max(n_rows, 2 * len(self._buffer), _SMALLEST_CAPACITY)
@@ -208,10 +223,9 @@ class FactorMatrix:
 
     def _append(self, new: list[str]) -> None:
         """Make rows that have been written visible: an id last, as it leads to the rest."""
-        first = self._length
-        self._ids.extend(new)
-        self._length = first + len(new)
-        self._index.update(zip(new, range(first, self._length), strict=True))
+        self._ids.append(new)
+        self._length += len(new)
+        self._ids.publish()
 
     def _settle(self) -> None:
         """Bring the Gramian up to the rows that single writes have changed."""
@@ -279,17 +293,23 @@ class StoredFactors:
 
     Attributes
     ----------
-    ids : list of str
-        In row order.
-    vectors : ndarray, shape (len(ids), n_factors)
+    id_column : StringArray
+        Ids in row order.
+    vectors : ndarray, shape (len(ids) and the room asked for, n_factors)
         Writeable, so that a :class:`FactorMatrix` can take it over.
     known_items : ListArray of int32, or None
         For each user the row numbers of the known items in the file of the items.
     """
 
-    ids: list[str]
+    id_column: pa.StringArray
     vectors: NDArray[np.float32]
     known_items: pa.ListArray | None = None
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """Ids in row order."""
+        ids: list[str] = self.id_column.to_pylist()
+        return ids
 
 
 def write_factors(
@@ -298,7 +318,7 @@ def write_factors(
     vectors: NDArray[np.float32],
     known_items: pa.ListArray | None = None,
 ) -> None:
-    """Write factors as Parquet: ``id``, ``factors`` and, where given, ``known_items``.
+    """Write factors as an Arrow file: ``id``, ``factors`` and, where given, ``known_items``.
 
     Parameters
     ----------
@@ -314,42 +334,72 @@ def write_factors(
     }
     if known_items is not None:
         columns["known_items"] = known_items.cast(pa.list_(pa.int32()))
-    # Factors are noise to a codec and repeat too seldom for a dictionary.
-    pq.write_table(pa.table(columns), path, compression="none", use_dictionary=False)
+    batch = pa.record_batch(columns)
+    # Whoever has mapped the file that is replaced goes on with it.
+    path.unlink(missing_ok=True)
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
+        writer.write_batch(batch)
 
 
-def read_factors(path: Path, with_known_items: bool = True) -> StoredFactors:
-    """Read a file of :func:`write_factors`; the known items are left out on demand.
+def read_factors(path: Path, with_known_items: bool = True, room: float = 0.0) -> StoredFactors:
+    """Read a file of :func:`write_factors`.
+
+    The file may be removed afterwards, but not written: ids and known items stay mapped.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    with_known_items : bool
+        Whether to read the known items.
+    room : float
+        For how many more vectors there is to be room, as a share of those in the file: so that
+        they can be appended without copying all.
 
     Raises
     ------
     StoreError
         If it is not such a file, or holds a null or a number that is not finite.
     """
-    columns = ["id", "factors", "known_items"] if with_known_items else ["id", "factors"]
     try:
-        with pq.ParquetFile(path) as file:
-            table = file.read(columns=columns)
-        ids, vectors = table["id"].to_pylist(), _matrix(table["factors"])
+        with path.open("rb") as file:
+            buffer = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            batch = pa.ipc.open_file(buffer).get_batch(0)
+            batch.validate()
+            ids = batch["id"].cast(pa.string())
+            vectors = _matrix(batch["factors"], file, buffer.address, room)
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         message = f"{path}: not a file of factors: {error}"
         raise StoreError(message) from error
-    if None in ids or not np.isfinite(vectors).all():
+    if ids.null_count or not _all_finite(vectors[: len(ids)]):
         message = f"{path}: an id is missing or a factor is not a finite number"
         raise StoreError(message)
-    known = table["known_items"].combine_chunks() if "known_items" in table.column_names else None
-    return StoredFactors(ids, vectors, known)
+    has_known = with_known_items and "known_items" in batch.schema.names
+    return StoredFactors(ids, vectors, batch["known_items"] if has_known else None)
 
 
-def _matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
-    """Copy a column of fixed-size lists into one writeable matrix."""
-    if not pa.types.is_fixed_size_list(column.type) or column.null_count:
-        message = f"factors are {column.type} with {column.null_count} nulls"
+def _matrix(
+    column: pa.FixedSizeListArray, file: io.BufferedReader, start: int, room: float
+) -> NDArray[np.float32]:
+    """Read a column of fixed-size lists, of a file that is mapped at `start`, into a matrix."""
+    kind = column.type
+    if not (pa.types.is_fixed_size_list(kind) and kind.value_type == pa.float32()):
+        message = f"factors are {kind}"
         raise ValueError(message)
-    matrix = np.empty((len(column), column.type.list_size), np.float32)
-    row = 0
-    for chunk in column.chunks:
-        flat = chunk.flatten().to_numpy(zero_copy_only=False)
-        matrix[row : row + len(chunk)] = flat.reshape(-1, matrix.shape[1])
-        row += len(chunk)
+    if column.null_count or column.values.null_count:
+        message = "a vector is missing"
+        raise ValueError(message)
+    n_rows = len(column)
+    # Pages that are never written take no memory.
+    matrix = np.zeros((n_rows + math.ceil(room * n_rows), kind.list_size), np.float32)
+    if n_rows:
+        file.seek(column.values.buffers()[1].address - start)
+        file.readinto(matrix[:n_rows].data.cast("B"))
     return matrix
+
+
+def _all_finite(vectors: NDArray[np.float32]) -> bool:
+    flat = vectors.reshape(-1)
+    # One fast pass tells, unless the squares are too large for float32.
+    with np.errstate(over="ignore", invalid="ignore"):
+        return bool(np.isfinite(flat @ flat)) or bool(np.isfinite(flat).all())

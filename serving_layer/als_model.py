@@ -18,7 +18,11 @@ from common.messages import MessageError
 from common.model_store import Generation, StoreError
 from common.pmml import AlsModel, PmmlError, read_als_pmml, write_als_pmml
 from common.updates import ModelMessage
-from serving_layer.als_view import AlsView
+from serving_layer.als_view import AlsView, Content
+from serving_layer.top_n import Approximation
+
+#: Users and items that may come after a generation, as a share of its own, before all are copied.
+_ROOM = 0.25
 
 
 class Serving:
@@ -40,6 +44,7 @@ class Serving:
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
         self._keeps_known = not settings.section("als").no_known_items
+        self._approximation = _approximation(settings)
         self._clock = clock
         self._view: AlsView | None = None
         self._expected_users: set[str] = set()
@@ -83,24 +88,25 @@ class Serving:
             If its files cannot, or do not belong together.
         """
         try:
-            pmml = read_als_pmml(model.text)
+            # Files have all ids beside their vectors.
+            pmml = read_als_pmml(model.text, with_ids=model.files is None)
         except PmmlError as error:
             message = f"model of generation {model.generation}: {error}"
             raise MessageError(message) from error
         if model.files is not None:
-            view = self._read(pmml, model.files)
+            content = self._read(pmml, model.files)
             self._waiting = {}
         elif self._view is not None and self._view.parameters.features == pmml.features:
-            view = self._retain(pmml, self._view)
+            content = self._retain(pmml, self._view)
         else:
-            view = _empty(pmml)
+            content = _empty(pmml)
             self._waiting = {}
-        self._expected_users = _missing(pmml.user_ids, view.users)
-        self._expected_items = _missing(pmml.item_ids, view.items.matrix)
+        self._expected_users = _missing(pmml.user_ids, content.users)
+        self._expected_items = _missing(pmml.item_ids, content.items)
         self._recent_users, self._recent_items = set(), set()
-        self._view = view
+        self._view = AlsView.of(content, self._approximation)
 
-    def apply(self, update: str) -> None:
+    def apply(self, update: str, foreign: bool = False) -> None:
         """Replace one vector, and change the known items that come with it.
 
         Raises
@@ -162,18 +168,19 @@ class Serving:
 
     # -- models -------------------------------------------------------------------------
 
-    def _read(self, pmml: AlsModel, files: Generation) -> AlsView:
-        users = read_factors(files.path(pmml.user_factors))
-        items = read_factors(files.path(pmml.item_factors))
+    def _read(self, pmml: AlsModel, files: Generation) -> Content:
+        users = read_factors(files.path(pmml.user_factors), room=_ROOM)
+        items = read_factors(files.path(pmml.item_factors), room=_ROOM)
         try:
-            known = _known_items(users.known_items, len(items.ids) if self._keeps_known else 0)
-            return AlsView.of(_without_ids(pmml), _matrix(pmml, users), _matrix(pmml, items), known)
+            n_items = len(items.id_column) if self._keeps_known else 0
+            known = _known_items(users.known_items, n_items)
+            return Content(_without_ids(pmml), _matrix(pmml, users), _matrix(pmml, items), known)
         except ValueError as error:
             message = f"the files of generation {files.manifest.generation}: {error}"
             raise StoreError(message) from error
 
-    def _retain(self, pmml: AlsModel, before: AlsView) -> AlsView:
-        """Return a view of what stays of the one before; that one is left as it is."""
+    def _retain(self, pmml: AlsModel, before: AlsView) -> Content:
+        """Return what stays of the view before; that one is left as it is."""
         user_rows = _kept(before.users.ids, {*pmml.user_ids, *self._recent_users})
         item_rows = _kept(before.items.matrix.ids, {*pmml.item_ids, *self._recent_items})
         new_user = _renumbered(user_rows, len(before.users))
@@ -181,7 +188,7 @@ class Serving:
             item: {int(new_user[row]) for row in rows if new_user[row] >= 0}
             for item, rows in self._waiting.items()
         }
-        return AlsView.of(
+        return Content(
             _without_ids(pmml),
             _selected(before.users, user_rows),
             _selected(before.items.matrix, item_rows),
@@ -189,9 +196,16 @@ class Serving:
         )
 
 
-def _empty(pmml: AlsModel) -> AlsView:
+def _approximation(settings: Settings) -> Approximation | None:
+    top_n = settings.section("als").top_n
+    if top_n.approximate_above_items is None:
+        return None
+    return Approximation(top_n.approximate_above_items, top_n.recall, settings.ml.seed)
+
+
+def _empty(pmml: AlsModel) -> Content:
     matrices = FactorMatrix(pmml.features), FactorMatrix(pmml.features)
-    return AlsView.of(_without_ids(pmml), *matrices, KnownItems())
+    return Content(_without_ids(pmml), *matrices, KnownItems())
 
 
 def _without_ids(pmml: AlsModel) -> AlsModel:
@@ -199,7 +213,7 @@ def _without_ids(pmml: AlsModel) -> AlsModel:
 
 
 def _matrix(pmml: AlsModel, stored: StoredFactors) -> FactorMatrix:
-    return FactorMatrix(pmml.features, stored.ids, stored.vectors)
+    return FactorMatrix(pmml.features, stored.id_column, stored.vectors)
 
 
 def _known_items(column: pa.ListArray | None, n_items: int) -> KnownItems:

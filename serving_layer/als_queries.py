@@ -97,11 +97,12 @@ def together(view: AlsView, users: Sequence[str], consider_known: bool = False) 
 
     With `consider_known` no items count as known, so that all may be recommended.
     """
-    vectors = np.array([user_vector(view, user) for user in users], np.float64)
+    vectors = [user_vector(view, user).astype(np.float64) for user in users]
+    mean = vectors[0] if len(users) == 1 else np.mean(vectors, axis=0)
     if consider_known:
-        return Person(vectors.mean(axis=0))
-    known = np.unique(np.concatenate([known_rows(view, user) for user in users]))
-    return Person(vectors.mean(axis=0), known)
+        return Person(mean)
+    known = [known_rows(view, user) for user in users]
+    return Person(mean, known[0] if len(users) == 1 else np.unique(np.concatenate(known)))
 
 
 def folded_in(

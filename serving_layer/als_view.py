@@ -5,10 +5,20 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from common.factors import FactorMatrix, Solver
 from common.known_items import KnownItems
 from common.pmml import AlsModel
-from serving_layer.top_n import ExactIndex, Gatherer, LiveFactors, Query, Top
+from serving_layer.top_n import (
+    ApproximateIndex,
+    Approximation,
+    ExactIndex,
+    Gatherer,
+    LiveFactors,
+    Search,
+)
 
 
 class LatestSolver:
@@ -43,6 +53,20 @@ class LatestSolver:
         return self._held[1]
 
 
+@dataclass(frozen=True, eq=False)
+class Content:
+    """What a model consists of: its parameters, without ids, its factors and known items."""
+
+    parameters: AlsModel
+    users: FactorMatrix
+    items: FactorMatrix
+    known: KnownItems
+
+    def askers(self) -> NDArray[np.float32]:
+        """Return vectors like those that items are searched for with: users', where there are."""
+        return self.users.vectors if len(self.users) else self.items.vectors
+
+
 @dataclass(frozen=True)
 class AlsView:
     """One model: a request takes the view once and asks it alone.
@@ -60,9 +84,9 @@ class AlsView:
     known : KnownItems
         By row of the user; rows of items.
     index : ExactIndex
-        Searches the items.
-    search : Gatherer
-        The same for requests that come at once.
+        Searches the items, exactly.
+    search : Search
+        Searches them for requests that come at once; approximately where that was asked for.
     item_solver : LatestSolver
         Of the items' Gramian, for fold-in.
     """
@@ -72,15 +96,26 @@ class AlsView:
     items: LiveFactors
     known: KnownItems
     index: ExactIndex
-    search: Gatherer[Query, Top]
+    search: Search
     item_solver: LatestSolver
 
     @classmethod
-    def of(
-        cls, parameters: AlsModel, users: FactorMatrix, items: FactorMatrix, known: KnownItems
-    ) -> AlsView:
-        """Make the view of a model; the matrices and known items are taken over."""
-        live = LiveFactors(items)
-        index = ExactIndex(live)
-        search = Gatherer(index.top_n)
-        return cls(parameters, users, live, known, index, search, LatestSolver(items))
+    def of(cls, content: Content, approximation: Approximation | None = None) -> AlsView:
+        """Make the view of a model, whose content is taken over."""
+        items = LiveFactors(content.items)
+        exact = ExactIndex(items)
+        search: Search = Gatherer(exact.top_n)
+        if approximation is not None:
+            search = ApproximateIndex(exact, content.askers, approximation)
+        solver = LatestSolver(content.items)
+        # So that the first who needs it need not wait for a pass over all items.
+        threading.Thread(target=solver.get, name="item-solver", daemon=True).start()
+        return cls(
+            parameters=content.parameters,
+            users=content.users,
+            items=items,
+            known=content.known,
+            index=exact,
+            search=search,
+            item_solver=solver,
+        )

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-USER_FACTORS = "user_factors.parquet"
-ITEM_FACTORS = "item_factors.parquet"
+USER_FACTORS = "user_factors.arrow"
+ITEM_FACTORS = "item_factors.arrow"
 
 _COLUMNS = ("partition", "offset", "timestamp", "value")
 _CHUNK = 10_000

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from serving_layer.top_n.approximate import ApproximateIndex, Approximation
 from serving_layer.top_n.exact import ExactIndex
 from serving_layer.top_n.gather import Gatherer
 from serving_layer.top_n.live import LiveFactors, cosines, dots
-from serving_layer.top_n.query import Query, Top, search_allowed, top_of
+from serving_layer.top_n.query import Query, Search, Top, search_allowed, top_of
 
 __all__ = [
+    "ApproximateIndex",
+    "Approximation",
     "ExactIndex",
     "Gatherer",
     "LiveFactors",
     "Query",
+    "Search",
     "Top",
     "cosines",
     "dots",

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from serving_layer.top_n.live import LiveFactors, RowNumbers, Scores, Vectors, cosines, dots
-from serving_layer.top_n.query import Query, Top, top_of
+from serving_layer.top_n.query import Query, Top, direction, top_of
 
 #: Bytes of a block's scores: they are written and read again while they lie in the cache.
 _SCORE_BYTES = 1024 * 1024
@@ -168,7 +168,7 @@ class ExactIndex:
             plan=plan,
             vectors=vectors,
             inverse_norms=self.factors.inverse_norms(len(vectors)),
-            queries=np.stack([_unit(query.vector) for query in queries]),
+            queries=np.stack([direction(query.vector) for query in queries]),
             n_products=sum(not query.cosine for query in queries),
             excluded=_exclusions(queries, len(vectors)),
             maxima=np.empty((len(queries), plan.n_blocks, plan.groups), np.float32),
@@ -188,13 +188,14 @@ class ExactIndex:
         """Score the rows again that may be among the best, and order them."""
         maxima = scan.maxima[at].reshape(-1)
         changed = np.unique(np.asarray(touched, np.int64))
-        unsure = scan.plan.group_of(changed[changed < scan.plan.n_rows])
-        # A half-written vector may have raised a maximum: it proves nothing, and hides nothing.
-        maxima[unsure] = -np.inf
-        least = _nth_largest(maxima, query.n) - 2 * self._error(query)
-        near = maxima >= least
-        near[unsure] = True
-        rows = scan.plan.rows_of(np.flatnonzero(near))
+        changed = changed[changed < scan.plan.n_rows]
+        # A half-written vector may have raised its group's maximum, which proves nothing then;
+        # and it may itself have been hidden, so that it is scored again in any case.
+        proven = maxima.copy()
+        proven[scan.plan.group_of(changed)] = -np.inf
+        least = _nth_largest(proven, query.n) - 2 * self._error(query)
+        rows = scan.plan.rows_of(np.flatnonzero(maxima >= least))
+        rows = np.union1d(rows, changed) if len(changed) else rows
         rows = rows[~np.isin(rows, query.exclude)]
         parts = [
             self._rescore(scan, rows[start : start + _RESCORE_ROWS], query, touched)
@@ -269,16 +270,6 @@ def _queries_at_once(n_rows: int, wanted: Sequence[int]) -> int:
 def _power_of_two(number: int) -> int:
     """Return the largest power of two that is not above `number`; 1 for less than 1."""
     return 1 << max(number.bit_length() - 1, 0)
-
-
-def _unit(vector: NDArray[np.floating]) -> Vectors:
-    """Return a query at length 1 in float32; a zero vector stays zero."""
-    exact = vector.astype(np.float64)
-    largest = float(np.abs(exact).max(initial=0.0))
-    if largest == 0:
-        return exact.astype(np.float32)
-    scaled = exact / largest
-    return np.asarray(scaled / np.linalg.norm(scaled), np.float32)
 
 
 def _exclusions(queries: Sequence[Query], n_rows: int) -> tuple[RowNumbers, RowNumbers]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +25,13 @@ RowNumbers = NDArray[np.int64]
 SHORTEST = 1e-15
 
 _NORM_BLOCK = 65_536
+
+
+class Watcher(Protocol):
+    """Whoever wants to know which rows change."""
+
+    def append(self, row: int, /) -> None:
+        """Take note of a row that is about to be written, on the thread that writes."""
 
 
 class LiveFactors:
@@ -46,7 +54,7 @@ class LiveFactors:
         self.largest_norm = float(norms.max(initial=0.0))
         self._inverse_norms = _inverse(norms)
         self._lock = threading.Lock()
-        self._watchers: tuple[list[int], ...] = ()
+        self._watchers: tuple[Watcher, ...] = ()
         self._writing: int | None = None
 
     def set(self, id: str, vector: ArrayLike) -> int:
@@ -65,8 +73,8 @@ class LiveFactors:
         # row as the one being written, or is told of it.
         self._writing = at
         try:
-            for touched in self._watchers:
-                touched.append(at)
+            for watcher in self._watchers:
+                watcher.append(at)
             self.matrix.set(id, values)
             self.largest_norm = max(self.largest_norm, norm)
             self._set_norm(at, norm)
@@ -88,16 +96,24 @@ class LiveFactors:
     def watch(self) -> Iterator[list[int]]:
         """Give a list that gathers the rows whose vectors change during the block."""
         touched: list[int] = []
-        with self._lock:
-            self._watchers = (*self._watchers, touched)
-        writing = self._writing
-        if writing is not None:
-            touched.append(writing)
+        self.follow(touched)
         try:
             yield touched
         finally:
-            with self._lock:
-                self._watchers = tuple(one for one in self._watchers if one is not touched)
+            self.unfollow(touched)
+
+    def follow(self, watcher: Watcher) -> None:
+        """Tell `watcher` of every write that has not ended yet, and of all that follow."""
+        with self._lock:
+            self._watchers = (*self._watchers, watcher)
+        writing = self._writing
+        if writing is not None:
+            watcher.append(writing)
+
+    def unfollow(self, watcher: Watcher) -> None:
+        """Tell `watcher` no more."""
+        with self._lock:
+            self._watchers = tuple(one for one in self._watchers if one is not watcher)
 
     def take(self, rows: RowNumbers) -> Vectors:
         """Return a copy of some rows, shape (len(rows), n_factors), each of them whole."""

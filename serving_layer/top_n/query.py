@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving_layer.top_n.live import RowNumbers, Scores
+from serving_layer.top_n.live import RowNumbers, Scores, Vectors
 
 #: How many times more rows are asked for where too few pass a filter.
 _WIDEN = 8
@@ -46,6 +46,26 @@ class Top(NamedTuple):
 
     rows: RowNumbers
     scores: Scores
+
+
+class Search(Protocol):
+    """Answers one question at a time, of any number of threads."""
+
+    def ask(self, query: Query) -> Top:
+        """Return the best rows."""
+
+
+def direction(vector: NDArray[np.floating]) -> Vectors:
+    """Return a query at length 1 in float32; a zero vector stays zero.
+
+    The order of the rows stays the same, and no product can overflow.
+    """
+    exact = vector.astype(np.float64)
+    largest = float(np.abs(exact).max(initial=0.0))
+    if largest == 0:
+        return exact.astype(np.float32)
+    scaled = exact / largest
+    return np.asarray(scaled / np.linalg.norm(scaled), np.float32)
 
 
 def top_of(rows: RowNumbers, scores: Scores, n: int) -> Top:

@@ -3,11 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pyarrow.feather import write_feather
 
 from common.factors import (
     FactorMatrix,
@@ -186,14 +186,29 @@ def test_files_round_trip(tmp_path: Path) -> None:
     assert (empty.ids, empty.vectors.shape, empty.known_items) == ([], (0, 3), None)
 
 
+def test_there_is_room_for_more_where_it_was_asked_for(tmp_path: Path) -> None:
+    vectors = np.arange(30, dtype=np.float32).reshape(10, 3)
+    write_factors(tmp_path / "items", list("abcdefghij"), vectors)
+    stored = read_factors(tmp_path / "items", room=0.2)
+    matrix = FactorMatrix(3, stored.id_column, stored.vectors)
+    assert np.array_equal(matrix.vectors, vectors)
+    for id in "klm":
+        matrix.set(id, [1, 2, 3])
+        assert np.shares_memory(matrix.vectors, stored.vectors) == (id != "m")
+    assert np.array_equal(matrix.vectors[:10], vectors)
+    assert matrix.vectors[10:].tolist() == [[1, 2, 3]] * 3
+    assert np.allclose(matrix.gramian(), exact_gramian(matrix))
+    assert matrix.rows(["m", "a", "?"]).tolist() == [12, 0, -1]
+
+
 def test_unusable_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "factors"
     with pytest.raises(StoreError, match="factors"):
         read_factors(path)
-    path.write_bytes(b"not parquet")
+    path.write_bytes(b"not an Arrow file")
     with pytest.raises(StoreError, match="not a file of factors"):
         read_factors(path)
-    pq.write_table(pa.table({"id": ["a"], "factors": [[1.0]]}), path)
+    write_feather(pa.table({"id": ["a"], "factors": [[1.0]]}), path, compression="uncompressed")
     with pytest.raises(StoreError, match="factors are list"):
         read_factors(path)
     write_factors(path, ["a"], np.array([[np.nan]], np.float32))

@@ -1,0 +1,48 @@
+"""Many who read at once, or one who writes alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Gate:
+    """``with gate:`` for those who read; ``with gate.alone():`` for the one who writes.
+
+    Who writes waits for the readers that are inside, and no other comes in meanwhile.  Readers
+    wait for nobody else: waking a thread costs more than most of them take.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._readers = 0
+        self._closed = False
+
+    def __enter__(self) -> None:
+        """Go in to read."""
+        with self._changed:
+            while self._closed:
+                self._changed.wait()
+            self._readers += 1
+
+    def __exit__(self, *error: object) -> None:
+        """Leave."""
+        with self._changed:
+            self._readers -= 1
+            if not self._readers:
+                self._changed.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep all readers out; there may be one such block at a time."""
+        with self._changed:
+            self._closed = True
+            while self._readers:
+                self._changed.wait()
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._closed = False
+                self._changed.notify_all()
