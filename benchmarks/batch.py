@@ -3,19 +3,19 @@
 It trains ALS on the same synthetic ratings twice: by the bare library on data in the form it
 likes best, and by our ``Batch`` on rows of history, all files of a generation written.
 
-    .venv/bin/python benchmarks/batch.py --engine implicit
+    python -m benchmarks.batch [--engine mllib]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,6 +30,7 @@ from batch_layer.als_local import LocalEvents, matrix
 from batch_layer.als_solver import confidence
 from batch_layer.api import BatchContext
 from batch_layer.apps.als import Batch
+from benchmarks.report import Figure, run
 from common import paths
 from common.config import Settings, Spark, load
 from common.spark_conf import spark_properties
@@ -126,11 +127,13 @@ def timed(steps: dict[str, float], name: str, work: Callable[[], Result]) -> Res
     return result
 
 
-def run(spark: SparkSession, work: Work, engine: str, folder: Path) -> dict[str, Any]:
-    """Measure one engine; return seconds of each step and the ratio of ours to the bare fit."""
+def rounds(spark: SparkSession, given: argparse.Namespace, folder: Path) -> Iterator[Figure]:
+    """Prepare the data once; then time the bare fit and our run, one after the other."""
+    ratings = 100_000 if given.quick else given.ratings
+    work = Work(ratings, given.users, given.items, given.features, given.iterations, given.seed)
     settings = load(
         flags={
-            "als.engine": "mllib" if engine == "mllib" else "auto",
+            "als.engine": "mllib" if given.engine == "mllib" else "auto",
             "als.hyperparams.features": work.features,
             "als.iterations": work.iterations,
             "ml.eval.test_fraction": 0,
@@ -145,27 +148,46 @@ def run(spark: SparkSession, work: Work, engine: str, folder: Path) -> dict[str,
     table = timed(steps, "history to Arrow", columns.toArrow)
     events = timed(steps, "lines to columns", lambda: LocalEvents.of(table))
     pairs = timed(steps, "events to pairs", lambda: events.pairs(PREPARATION))
-    if engine == "mllib":
-        numbers = pa.table({"user": pairs.users, "item": pairs.items, "value": pairs.values})
-        ratings = spark.createDataFrame(numbers).cache()
-        ratings.count()
-        timed(steps, "bare fit", lambda: bare_mllib(ratings, settings))
-    else:
-        timed(steps, "bare fit", lambda: bare_implicit(pairs, settings))
-    generation = folder / "generation"
-    generation.mkdir()
-    context = BatchContext(spark, settings, generation, NOW, len(table))
-    built = timed(steps, "our run", lambda: Batch(settings).run(context, rows, None))
-    if built is None:
-        message = "nothing was built"
-        raise RuntimeError(message)
-    ratio = steps["our run"] / steps["bare fit"]
-    return {"engine": built.engine, "pairs": len(pairs), "seconds": steps, "ratio": round(ratio, 3)}
+    fit = _bare(spark, given.engine, pairs, settings)
+    bare: list[float] = []
+    ours: list[float] = []
+    for number in range(1 if given.quick else given.rounds):
+        timed(steps, "bare fit", fit)
+        generation = folder / f"generation-{number}"
+        generation.mkdir()
+        context = BatchContext(spark, settings, generation, NOW, len(table))
+        if timed(steps, "our run", partial(Batch(settings).run, context, rows, None)) is None:
+            message = "nothing was built"
+            raise RuntimeError(message)
+        bare.append(steps.pop("bare fit"))
+        ours.append(steps.pop("our run"))
+    what = f"one generation, {given.engine}, {work.ratings:,} ratings, {work.features} features"
+    yield Figure(what, "s", ours, "the bare fit", bare, "1.3 times", {"pairs": len(pairs), **steps})
+
+
+def _bare(spark: SparkSession, engine: str, pairs: Pairs, settings: Settings) -> Callable[[], None]:
+    """Return the bare library's fit, on data in the form that it likes best."""
+    if engine == "implicit":
+        return lambda: bare_implicit(pairs, settings)
+    numbers = pa.table({"user": pairs.users, "item": pairs.items, "value": pairs.values})
+    ratings = spark.createDataFrame(numbers).cache()
+    ratings.count()
+    return lambda: bare_mllib(ratings, settings)
+
+
+def measure(given: argparse.Namespace) -> Iterator[Figure]:
+    """Measure one engine."""
+    with tempfile.TemporaryDirectory() as folder:
+        spark = session(Path(folder))
+        try:
+            yield from rounds(spark, given, Path(folder))
+        finally:
+            spark.stop()
 
 
 def main() -> None:
-    """Measure, and print one line of JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description="One generation against the bare fit.")
     parser.add_argument("--engine", choices=["implicit", "mllib"], default="implicit")
     for name, default in (
         ("ratings", 1_000_000),
@@ -174,19 +196,14 @@ def main() -> None:
         ("features", 50),
         ("iterations", 10),
         ("seed", 1),
+        ("rounds", 3),
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
-    arguments = vars(parser.parse_args())
-    engine = arguments.pop("engine")
-    with tempfile.TemporaryDirectory() as folder:
-        spark = _session(Path(folder))
-        try:
-            print(json.dumps(run(spark, Work(**arguments), engine, Path(folder))))
-        finally:
-            spark.stop()
+    run("batch", measure, parser)
 
 
-def _session(folder: Path) -> SparkSession:
+def session(folder: Path) -> SparkSession:
+    """Start Spark with the layers' own properties, and a heap that holds the data."""
     from pyspark.sql import SparkSession
 
     os.environ["PYSPARK_PYTHON"] = sys.executable

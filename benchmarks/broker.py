@@ -4,15 +4,14 @@ The four ways take turns within each round, so that what else the machine does h
 The bare clients run with the adapters' settings (all acknowledgements, idempotent), and give
 the same fields of each record.
 
-    .venv/bin/python benchmarks/broker.py [--broker 127.0.0.1:9092]
+    python -m benchmarks.broker [--broker 127.0.0.1:9092]
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import statistics
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +22,7 @@ from pathlib import Path
 import confluent_kafka
 import kafka
 
+from benchmarks import report
 from cli.local_kafka import LocalKafka
 from common.broker import Broker, open_broker, read_all
 from common.broker.limits import FETCH_BYTES, LINGER_MS
@@ -46,29 +46,31 @@ class Way:
 
 
 def main() -> None:
-    """Run the rounds and print medians and ratios."""
-    given = _arguments()
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description="Cost of the broker adapters.")
+    parser.add_argument("--broker", help="host:port; one is started if none is given")
+    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    report.run("broker", measure, parser)
+
+
+def measure(given: argparse.Namespace) -> Iterator[report.Figure]:
+    """Yield for each client and direction ours against the bare client."""
+    records, rounds = (10_000, 1) if given.quick else (given.records, given.rounds)
     lines = [
-        (f"u{n % 9973}", f"u{n % 9973},i{n % 3331},{n % 5}.5,17000{n:08}")
-        for n in range(given.records)
+        (f"u{n % 9973}", f"u{n % 9973},i{n % 3331},{n % 5}.5,17000{n:08}") for n in range(records)
     ]
     with contextlib.ExitStack() as opened:
         address = given.broker or opened.enter_context(_local_kafka())
         brokers = {client: opened.enter_context(_open(client, address)) for client in CLIENTS}
         rates: dict[str, list[float]] = {}
-        for _ in range(given.rounds):
+        for _ in range(rounds):
             for client, broker in brokers.items():
                 for name, way in _ways(client, broker, address).items():
                     _measure(f"{client} {name}", way, (broker, lines), rates)
-    _report(rates)
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Cost of the broker adapters.")
-    parser.add_argument("--broker", help="host:port; one is started if none is given")
-    parser.add_argument("--records", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    return parser.parse_args()
+    for client, what in itertools.product(CLIENTS, ("write", "read")):
+        ours, bare = (rates[f"{client} {name} {what}"] for name in ("ours", "bare"))
+        yield report.Figure(f"{client}: {what}", "records/s", ours, "the bare client", bare)
 
 
 @contextlib.contextmanager
@@ -177,15 +179,6 @@ def _bare_kafka_python(address: str) -> Way:
         return count
 
     return Way(write, read)
-
-
-def _report(rates: Mapping[str, list[float]]) -> None:
-    medians = {name: statistics.median(each) for name, each in rates.items()}
-    for name, rate in medians.items():
-        bare = medians[name.replace(" ours ", " bare ")]
-        spread = " ".join(f"{each:,.0f}" for each in rates[name])
-        print(f"{name:26} {rate:>10,.0f}/s  {rate / bare:4.2f} of bare  ({spread})")
-    print(json.dumps({name: round(rate) for name, rate in medians.items()}))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,9 @@
 
     python -m benchmarks.fold_in [--users 100000] [--items 20000] [--features 50]
 
-Three columns for each size of micro-batch, in events per second of CPU time: a plain NumPy
-loop, one event after the other, into one side (the baseline); the vectorised maths into the
-same side; and ``Speed.build_updates`` as a whole: reading lines, both sides, and the payloads
-as text.
+For each size of micro-batch, in events per second of CPU time: ``Speed.build_updates`` as a
+whole (reading lines, both sides, and the payloads as text), and the vectorised maths into one
+side against a plain NumPy loop, one event after the other, into the same side.
 Users are uniform, items by Zipf's law.
 """
 
@@ -14,7 +13,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from benchmarks.report import Figure, run
 from common.config import load
 from common.factors import ITEM_FACTORS, USER_FACTORS, Solver, gramian, write_factors
 from common.foldin import FoldIn, Strengths
@@ -36,28 +36,30 @@ Factors = NDArray[np.float32]
 
 
 def main() -> None:
-    """Measure and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description="Events folded in per second of CPU.")
     parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--items", type=int, default=20_000)
     parser.add_argument("--features", type=int, default=50)
     parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
+    run("fold_in", measure, parser)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Figure]:
+    """Yield figures for micro-batches of several sizes."""
     random = np.random.default_rng(1)
     users, items = (
         random.normal(0, 0.3, (count, options.features)).astype(np.float32)
         for count in (options.users, options.items)
     )
-    print(f"{options.users} users, {options.items} items, {options.features} features")
-    print("events per CPU second")
-    print(f"{'events':>8} {'loop':>10} {'maths':>10} {'build_updates':>14} {'payloads':>9}")
+    sizes = (1_000, 5_000) if options.quick else (1_000, 5_000, 20_000, 50_000)
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
         speed = loaded(Path(folder), users, items)
         solver = Solver.of(gramian(items))
         assert solver is not None
-        for size in (1_000, 5_000, 20_000, 50_000):
+        for size in sizes:
             events = drawn(random, size, options)
-            print(f"{size:>8}", *measured(events, Setup(users, items, solver, speed), options))
+            yield from measured(events, Setup(users, items, solver, speed), options)
 
 
 @dataclass(frozen=True)
@@ -70,28 +72,26 @@ class Setup:
     speed: Speed
 
 
-def measured(events: Strengths, setup: Setup, options: argparse.Namespace) -> list[str]:
-    """Return the columns of one line of the table."""
+def measured(events: Strengths, setup: Setup, options: argparse.Namespace) -> Iterator[Figure]:
+    """Yield the maths of one side against a loop, and the whole of ``build_updates``."""
     size = len(events.rows)
     n_loop = min(size, BASELINE_EVENTS)
     some = Strengths(events.rows[:n_loop], events.others[:n_loop], events.values[:n_loop])
     vectors = setup.users.copy()
     inverse = setup.solver.solve(np.eye(options.features))
     batch = as_lines(events)
-    payloads: list[int] = []
-
-    def build_updates() -> None:
-        payloads.append(len(setup.speed.build_updates(batch)))
-
-    loop = fastest(options.repeats, lambda: fold_one_by_one(some, vectors, setup.items, inverse))
-    maths = fastest(options.repeats, lambda: fold_at_once(events, setup))
-    whole = fastest(options.repeats, build_updates)
-    return [
-        f"{n_loop / loop:>10,.0f}",
-        f"{size / maths:>10,.0f}",
-        f"{size / whole:>14,.0f}",
-        f"{payloads[0]:>9,}",
-    ]
+    ways = {
+        "loop": (n_loop, lambda: fold_one_by_one(some, vectors, setup.items, inverse)),
+        "maths": (size, lambda: fold_at_once(events, setup)),
+        "whole": (size, lambda: setup.speed.build_updates(batch)),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in ways}
+    for name in list(ways) * options.repeats:
+        count, call = ways[name]
+        rates[name].append(count / cpu_seconds(call))
+    what, unit = f"micro-batch of {size:,}", "events/s of CPU"
+    yield Figure(f"{what}: build_updates", unit, rates["whole"], asked="20,000")
+    yield Figure(f"{what}: one side", unit, rates["maths"], "a NumPy loop", rates["loop"])
 
 
 def drawn(random: np.random.Generator, size: int, options: argparse.Namespace) -> Strengths:
@@ -163,14 +163,11 @@ def fold_at_once(events: Strengths, setup: Setup) -> None:
     )
 
 
-def fastest(repeats: int, call: Callable[[], object]) -> float:
-    """Return the CPU seconds of the fastest of some calls."""
-    seconds = []
-    for _ in range(repeats):
-        start = time.process_time()
-        call()
-        seconds.append(time.process_time() - start)
-    return min(seconds)
+def cpu_seconds(call: Callable[[], object]) -> float:
+    """Return the CPU seconds of a call."""
+    start = time.process_time()
+    call()
+    return time.process_time() - start
 
 
 if __name__ == "__main__":

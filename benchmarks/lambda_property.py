@@ -12,9 +12,8 @@ alone reach, and a second batch(all) that differs in its seed only.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 
 from batch_layer.api import BatchContext
 from batch_layer.apps.als import Batch
+from benchmarks.report import Figure, run
 from cli.demo.data import movielens
 from common import paths
 from common.config import Settings, Spark, load
@@ -146,8 +146,9 @@ def _top(scores: Scores, known: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.argsort(-np.where(known, -np.inf, scores.values), axis=1)[:, :TOP]
 
 
-def measure(features: int) -> dict[str, object]:
-    """Run the whole; returns the figures."""
+def measure(given: argparse.Namespace) -> Iterator[Figure]:
+    """Run the whole; yields for each model how far it agrees with batch(all)."""
+    features = 5 if given.quick else given.features
     ratings = movielens(paths.home() / "cache")
     lines = [rating.line() for rating in ratings.rows]
     cut = round(len(lines) * 0.9)
@@ -170,14 +171,17 @@ def measure(features: int) -> dict[str, object]:
         found = {name: compare(reference, scores(m, users, items)) for name, m in models.items()}
     spark.stop()
     newcomers = len(set(users) - {rating.user for rating in ratings.rows[:cut]})
-    return {"features": features, "users_of_the_last_10_percent_alone": newcomers, **found}
+    print(f"{features} features; {newcomers} users are of the last 10 % alone")
+    for name, shares in found.items():
+        notes = {"same top ten": round(shares["same_top_ten"], 3), "triples": shares["triples"]}
+        yield Figure(f"{name}: ordered alike", "share", [shares["ordered_alike"]], notes=notes)
 
 
 def main() -> None:
-    """Print the figures as JSON."""
+    """Measure and report."""
     parser = argparse.ArgumentParser(description="The lambda property on MovieLens-100k.")
     parser.add_argument("--features", type=int, default=20)
-    print(json.dumps(measure(parser.parse_args().features), indent=2))
+    run("lambda_property", measure, parser)
 
 
 if __name__ == "__main__":

@@ -12,22 +12,23 @@ from __future__ import annotations
 
 import argparse
 import http.client
-import json
-import os
+import itertools
 import random
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from benchmarks.report import Figure, run
 from cli.local_kafka import LocalKafka
 from common.broker import open_broker
 from tests.integration.stack import Stack, stack, wait_until
 
-CLIENTS = ("confluent", "kafka-python")
+#: Kafka clients, and what is asked of each.
+CLIENTS = {"confluent": "50,000", "kafka-python": "15,000"}
 USERS, ITEMS = 100_000, 20_000
 
 
@@ -129,36 +130,30 @@ def rate(loop: Stack, load: Load, work: Callable[[], None]) -> float:
     return load.lines / seconds
 
 
-def measure(load: Load) -> dict[str, object]:
-    """Run all rounds; returns lines per second for each client, ours and bare."""
+def measure(given: argparse.Namespace) -> Iterator[Figure]:
+    """Run all rounds; yields lines per second for each client, ours against bare."""
+    load = Load(given.lines, given.per_request, given.connections, given.rounds)
+    if given.quick:
+        load = Load(40_000, given.per_request, given.connections, 1)
     sent = bodies(load)
-    found: dict[str, list[float]] = {
-        f"{client} {way}": [] for client in CLIENTS for way in ("REST", "bare")
-    }
+    rest: dict[str, list[float]] = {client: [] for client in CLIENTS}
+    alone: dict[str, list[float]] = {client: [] for client in CLIENTS}
     with (
         tempfile.TemporaryDirectory(prefix="rest-") as folder,
         LocalKafka(Path(folder), 0) as kafka,
     ):
-        for number in range(load.rounds):
-            for client in CLIENTS:
-                place = Path(folder) / f"{client}-{number}"
-                place.mkdir()
-                with stack(place, kafka.address, "als", **{"broker.client": client}) as loop:
-                    ready(loop, sent[0])
-                    found[f"{client} REST"].append(
-                        rate(loop, load, lambda loop=loop: over_rest(loop, load, sent))
-                    )
-                    found[f"{client} bare"].append(
-                        rate(loop, load, lambda loop=loop: bare(loop, sent))
-                    )
-    return {
-        "lines_per_second": {
-            name: {"median": round(statistics.median(rates)), "all": [round(r) for r in rates]}
-            for name, rates in found.items()
-        },
-        "load_average": os.getloadavg()[0],
-        **vars(load),
-    }
+        for number, client in itertools.product(range(load.rounds), CLIENTS):
+            place = Path(folder) / f"{client}-{number}"
+            place.mkdir()
+            with stack(place, kafka.address, "als", **{"broker.client": client}) as loop:
+                ready(loop, sent[0])
+                rest[client].append(rate(loop, load, partial(over_rest, loop, load, sent)))
+                alone[client].append(rate(loop, load, partial(bare, loop, sent)))
+    for client, asked in CLIENTS.items():
+        what = f"POST /ingest, {client}, acknowledged"
+        notes = {"lines a request": load.per_request, "connections": load.connections}
+        peer = f"{client} alone"
+        yield Figure(what, "lines/s", rest[client], peer, alone[client], asked, notes)
 
 
 def ready(loop: Stack, body: bytes) -> None:
@@ -169,13 +164,13 @@ def ready(loop: Stack, body: bytes) -> None:
 
 
 def main() -> None:
-    """Print the figures as JSON."""
+    """Measure and report."""
     parser = argparse.ArgumentParser(description="Lines per second over REST.")
     parser.add_argument("--lines", type=int, default=200_000)
     parser.add_argument("--per-request", type=int, default=5_000)
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
-    print(json.dumps(measure(Load(**vars(parser.parse_args()))), indent=2))
+    run("rest_ingest", measure, parser)
 
 
 if __name__ == "__main__":

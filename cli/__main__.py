@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 from collections.abc import Sequence
 
@@ -30,6 +31,8 @@ VERBS = (
     "serving",
     "model",
     "config",
+    "auth",
+    "bench",
 )
 
 
@@ -73,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 for success, 1 for a failure, 2 for a wrong call, and
         others as the verbs say.
     """
+    # What the verbs and the processes that they start write is for their owner alone.
+    os.umask(0o077)
     try:
         build_app()(args=arguments, prog_name="gemsbok")
     except UserError as error:

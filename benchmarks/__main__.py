@@ -1,0 +1,57 @@
+"""All benchmarks, one after the other: ``python -m benchmarks [--quick] [--only NAME …]``.
+
+Each runs in a process of its own, so that none warms up or fills the memory of another.  One
+that fails is named at the end and leaves no figure; the exit code is then 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pkgutil
+import subprocess
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+import benchmarks
+from common.paths import home
+
+#: Modules that are parts of others.
+PARTS = {"__main__", "report", "load", "als_data", "serving_process"}
+
+
+def names() -> list[str]:
+    """Return the names of all benchmarks."""
+    return sorted(
+        found.name for found in pkgutil.iter_modules(benchmarks.__path__) if found.name not in PARTS
+    )
+
+
+def main() -> int:
+    """Run what is asked for; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Run the benchmarks.")
+    parser.add_argument("--quick", action="store_true", help="small sizes, under five minutes")
+    parser.add_argument("--only", nargs="+", choices=names(), default=names(), metavar="NAME")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="for JSON and plots")
+    given = parser.parse_args()
+    out = given.out or home() / "bench" / f"{datetime.now(timezone.utc):%Y-%m-%dT%H%M%SZ}"
+    failed = [name for name in given.only if not ran(name, out, given.quick)]
+    print(f"\nresults: {out}")
+    if failed:
+        print(f"failed, without a figure: {', '.join(failed)}")
+    return 1 if failed else 0
+
+
+def ran(name: str, out: Path, quick: bool) -> bool:
+    """Run one benchmark; False if it failed."""
+    print(f"\n== {name}", flush=True)
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--out", str(out)]
+    started = time.monotonic()
+    done = subprocess.run([*command, "--quick"] if quick else command, check=False)
+    print(f"({time.monotonic() - started:.0f} s)", flush=True)
+    return done.returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""How many events a second the speed layer and serving keep up with, for ALS at 50 features.
+
+    python -m benchmarks.speed_throughput [--rates 1000 5000 10000 20000] [--seconds 20]
+
+Real processes and a real broker.  At each rate, open-loop, events go straight into the input
+topic; a reader of the update topic notes when a PROGRESS record covers them.  The lag of a
+moment is how long ago the newest event that is folded in was sent.  A rate is *sustained* if
+the lag of the last quarter is at most that of the second quarter and half a second: it does
+not grow.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.report import Figure, run
+from cli.local_kafka import LocalKafka
+from common.broker import Broker
+from common.messages import PROGRESS, Progress
+from tests.integration.stack import Stack, stack, wait_until
+
+USERS, ITEMS, PAST = 100_000, 20_000, 300_000
+#: Seconds between two looks at the clock while sending.
+TICK = 0.01
+SETTLE_SECONDS = 60.0
+
+
+@dataclass
+class Ledger:
+    """How many events were sent, and folded in, by which time."""
+
+    sent: list[tuple[float, int]] = field(default_factory=list)
+    folded: list[tuple[float, int]] = field(default_factory=list)
+
+    def lags(self) -> tuple[list[float], list[float]]:
+        """Return times and lags in seconds, one for each PROGRESS."""
+        counts = [count for _, count in self.sent]
+        times, lags = [], []
+        for when, count in self.folded:
+            at = min(bisect_left(counts, count), len(counts) - 1)
+            times.append(when)
+            lags.append(when - self.sent[at][0])
+        return times, lags
+
+
+def lines(draw: np.random.Generator, count: int) -> list[tuple[str, str]]:
+    """Return pairs of key and line; one event in fifty is of a user never seen."""
+    users = draw.integers(0, int(USERS * 1.02), count)
+    items = (ITEMS * draw.random(count) ** 2).astype(int)
+    return [(f"u{u}", f"u{u},i{i},1") for u, i in zip(users.tolist(), items.tolist(), strict=True)]
+
+
+def watch(loop: Stack, ledger: Ledger, start: int, done: threading.Event) -> None:
+    """Note each PROGRESS until told to stop; offsets count from `start`."""
+    with loop.broker() as broker:
+        reader = broker.reader(loop.settings.update_topic.name, "latest")
+        while not done.is_set():
+            for record in reader.poll(0.05):
+                if record.key == PROGRESS.encode() and record.value is not None:
+                    at = sum(Progress.from_value(record.value.decode()).offsets.values())
+                    ledger.folded.append((time.perf_counter(), at - start))
+        reader.close()
+
+
+def send(broker: Broker, topic: str, rate: float, pairs: list[tuple[str, str]]) -> Ledger:
+    """Send on schedule; returns what was sent when."""
+    ledger, producer = Ledger(), broker.producer()
+    started, sent = time.perf_counter(), 0
+    while sent < len(pairs):
+        due = min(len(pairs), int((time.perf_counter() - started) * rate) + 1)
+        for key, line in pairs[sent:due]:
+            producer.send(topic, key, line)
+        sent = due
+        ledger.sent.append((time.perf_counter(), sent))
+        time.sleep(TICK)
+    producer.flush(60)
+    producer.close()
+    return ledger
+
+
+def prepare(loop: Stack, draw: np.random.Generator) -> None:
+    """Train a model and start speed and serving on it."""
+    topic = loop.settings.input_topic.name
+    with loop.broker() as broker:
+        producer = broker.producer()
+        producer.send_all(topic, lines(draw, PAST), timeout=120)
+        producer.close()
+    done = loop.batch_once()
+    if done.process.returncode:
+        raise RuntimeError(done.log.read_text())
+    loop.start("serving")
+    loop.start("speed")
+    wait_until(lambda: loop.status_of("/ready") == 200, "the model is served", 120)
+
+
+def at_rate(loop: Stack, rate: float, seconds: float, draw: np.random.Generator) -> Figure:
+    """Run one rate; returns the lag of all its moments, and how it moved."""
+    topic = loop.settings.input_topic.name
+    pairs = lines(draw, int(rate * seconds))
+    with loop.broker() as broker:
+        before = sum(broker.end_offsets(topic).values())
+        seen, done = Ledger(), threading.Event()
+        watcher = threading.Thread(target=watch, args=(loop, seen, before, done))
+        watcher.start()
+        wait_until(lambda: loop.status_of("/ready") != 0, "serving answers")
+        ledger = send(broker, topic, rate, pairs)
+        ended = time.perf_counter()
+        ledger.folded = seen.folded
+        wait_until(
+            lambda: bool(seen.folded) and seen.folded[-1][1] >= len(pairs),
+            "all is folded in",
+            SETTLE_SECONDS,
+        )
+        caught_up = seen.folded[-1][0] - ended
+        done.set()
+        watcher.join()
+    times, lags = map(np.array, ledger.lags())
+    first = ledger.sent[0][0]
+    quarter = np.floor((times - first) / (ended - first) * 4)
+    middle, last = (float(np.median(lags[quarter == q])) for q in (1, 3))
+    notes = {
+        "events/s reached": round(len(pairs) / (ended - first)),
+        "p99": round(float(np.quantile(lags, 0.99)), 2),
+        "second quarter": round(middle, 2),
+        "last quarter": round(last, 2),
+        "caught up after": round(caught_up, 2),
+        "sustained": last <= middle + 0.5,
+    }
+    return Figure(
+        f"lag at {rate:,.0f} events/s, median", "s", [float(np.median(lags))], notes=notes
+    )
+
+
+def measure(given: argparse.Namespace) -> Iterator[Figure]:
+    """Run all rates against one stack."""
+    draw = np.random.default_rng(7)
+    rates, seconds = ([1000.0], 5.0) if given.quick else (given.rates, given.seconds)
+    with (
+        tempfile.TemporaryDirectory(prefix="throughput-") as folder,
+        LocalKafka(Path(folder), 0) as kafka,
+        stack(Path(folder), kafka.address, "als", **{"als.hyperparams.features": 50}) as loop,
+    ):
+        prepare(loop, draw)
+        at_rate(loop, 500, 5, draw)  # the first micro-batches compile what the others use
+        for rate in rates:
+            yield at_rate(loop, rate, seconds, draw)
+
+
+def main() -> None:
+    """Measure and report."""
+    parser = argparse.ArgumentParser(description="Sustained events per second.")
+    parser.add_argument("--rates", type=float, nargs="+", default=[1000, 5000, 10_000, 20_000])
+    parser.add_argument("--seconds", type=float, default=20.0)
+    run("speed_throughput", measure, parser)
+
+
+if __name__ == "__main__":
+    main()
