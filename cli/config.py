@@ -92,14 +92,16 @@ def flat(settings: Settings) -> Iterator[tuple[str, Any]]:
 
 
 def _check_schema(settings: Settings) -> None:
-    """Check the features' table, where there is one; families without features have none."""
-    from common.schema import InputSchema, SchemaError
+    """Check the features' table where there is one, or where the family needs one."""
+    from common.config import ConfigError
+    from common.process import input_lines
+    from common.schema import InputSchema
 
-    if settings.input_schema == type(settings.input_schema)():
-        return
     try:
-        InputSchema.from_settings(settings.input_schema)
-    except SchemaError as error:
+        if settings.input_schema != type(settings.input_schema)():
+            InputSchema.from_settings(settings.input_schema)
+        input_lines(settings)
+    except ConfigError as error:
         raise UserError(str(error), exit_code=EXIT_USAGE) from None
 
 

@@ -114,9 +114,14 @@ def run_on_spark(
     Raises
     ------
     UserError
-        If Spark's jars are not there.
+        If the family has no such layer, or Spark's jars are not there.
     """
+    from common.process import has_layer
     from common.spark_conf import SparkSetupError
+
+    if not has_layer(settings.app, layer):
+        message = f'app = "{settings.app}" has no {layer} layer: it is for serving alone.'
+        raise UserError(message, "Start it by `bin/gemsbok serving`.")
 
     if python:
         by_python(layer, arguments).exec()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,21 +40,39 @@ def roll_back(settings: Settings, store: ModelStore, old: Generation, now: int) 
     ConfigError, StoreError, BrokerError
         If there is no such family, its files are damaged, or the broker does not take it.
     """
-    from batch_layer.publish import Publisher
-    from common.broker import open_broker
-    from common.process import family_module
+    from common.process import family_module, has_layer
 
+    if not has_layer(settings.app, "batch"):
+        new = restore(store, old, now)
+        publish(settings, store, new)
+        return new
     _require_no_build(settings, store)
     _require_events(settings, old)
     family = family_module(settings.app, "batch_layer", ("Batch",)).Batch(settings)
     new = restore(store, old, now)
+    publish(settings, store, new, family.updates(new))
+    return new
+
+
+def publish(
+    settings: Settings, store: ModelStore, new: Generation, updates: Collection[str] = ()
+) -> None:
+    """Send a generation to the update topic, and remember that.
+
+    Raises
+    ------
+    BrokerError
+        If the broker does not take it.
+    """
+    from batch_layer.publish import Publisher
+    from common.broker import open_broker
+
     with open_broker(settings, settings.update_broker) as broker:
         limit = settings.broker.delivery_timeout_seconds
         topic = settings.update_topic
         publisher = Publisher(broker.producer(), topic.name, topic.max_size, limit)
-        publisher.publish(new, family.updates(new))
+        publisher.publish(new, updates)
     store.mark_published(new.id)
-    return new
 
 
 def restore(store: ModelStore, old: Generation, now: int) -> Generation:

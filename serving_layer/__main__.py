@@ -20,6 +20,7 @@ from serving_layer.app import create_app
 from serving_layer.consumer import Consumer, Sources
 from serving_layer.producer import LazyProducer
 from serving_layer.server import HttpServer, ServeError, bind, limits
+from serving_layer.tls import Certificate
 
 log = logging.getLogger("serving_layer")
 
@@ -33,6 +34,7 @@ CODES = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the serving layer; returns the process's exit code."""
+    process.keep_files_private()
     process.log_to_stderr()
     given = process.parser("serving", "The serving layer.").parse_args(arguments)
     return process.exit_code(lambda: serve(process.settings_of(given)), CODES)
@@ -47,11 +49,16 @@ def serve(settings: Settings) -> int:
         If it cannot start; the text says what to do.
     """
     api = settings.serving.api
-    with bind(api.host, api.port) as bound:
+    certificate = Certificate.of(api)
+    port = api.port if certificate is None else api.secure_port
+    with bind(api.host, port, authenticated=api.auth.file is not None) as bound:
+        if api.auth.file is None:
+            log.info("nobody has to log in, so only this machine can reach the service")
         process.check_topics(settings, with_input=not api.read_only)
         producer = None if api.read_only else LazyProducer(_connect(settings, None))
         consumer = Consumer(settings, _sources(settings))
-        server = HttpServer(create_app(settings, consumer, producer), bound, limits(settings))
+        app = create_app(settings, consumer, producer)
+        server = HttpServer(app, bound, limits(settings), certificate=certificate)
         consumer.start()
         try:
             server.run()
@@ -66,7 +73,7 @@ def _sources(settings: Settings) -> Sources:
     family = process.family_module(settings.app, "serving_layer", ("Serving", "blueprint"))
     return Sources(
         connect=_connect(settings, settings.update_broker),
-        store=ModelStore(settings.batch.storage.model_dir),
+        store=ModelStore.of(settings.batch.storage),
         new_model=functools.partial(family.Serving, settings),
     )
 

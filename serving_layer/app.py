@@ -9,19 +9,22 @@ import secrets
 import time
 import zlib
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Request, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from common.process import family_module
+from common.process import family_module, input_lines
 from serving_layer import routes
-from serving_layer.context import Context, InputLines, ModelSource
+from serving_layer.context import Context, ModelSource, context
+from serving_layer.entrance import Entrance, entrance
 from serving_layer.errors import ApiError, error_response, from_http
+from serving_layer.idempotency import keep_body
 from serving_layer.ingest import read_only
 from serving_layer.metrics import Metrics, metrics
-from serving_layer.paths import BAD_PATH, RawPath, not_found, use_segments
+from serving_layer.paths import BAD_PATH, RawPath, not_found, sent_path, use_segments
+from serving_layer.v1.problem import concerns, problem_response
 
 if TYPE_CHECKING:
     from common.broker import Producer
@@ -53,15 +56,17 @@ def create_app(settings: Settings, current: ModelSource, producer: Producer | No
     Raises
     ------
     ConfigError
-        If the family cannot be imported or lacks what a family must offer.
+        If the family cannot be imported or lacks what a family must offer, or the file of
+        users cannot be used.
     """
     app = Flask(__name__, static_folder=None, template_folder="console/templates")
     use_segments(app.url_map)
-    lines = cast("InputLines", family_module(settings.app, "common", ("check", "key")))
+    lines = input_lines(settings)
     family = family_module(settings.app, "serving_layer", ("Serving", "blueprint"))
     writers = BoundedSemaphore(max(1, settings.serving.api.threads // 2))
     app.extensions["gemsbok"] = Context(settings, current, producer, lines, writers)
     app.extensions["gemsbok-metrics"] = Metrics(current)
+    app.extensions["gemsbok-entrance"] = Entrance(settings.serving.api)
     app.before_request(_before)
     app.after_request(_after)
     app.register_error_handler(HTTPException, _on_http_error)
@@ -69,22 +74,28 @@ def create_app(settings: Settings, current: ModelSource, producer: Producer | No
     forms = family.console() if hasattr(family, "console") else []
     app.register_blueprint(routes.blueprint(forms))
     app.register_blueprint(family.blueprint(settings))
+    if hasattr(family, "resources"):
+        app.register_blueprint(family.resources(settings))
     app.wsgi_app = RawPath(app.wsgi_app, settings.serving.api.context_path)  # type: ignore[method-assign]
     return app
 
 
 def _before() -> None:
-    g.started = time.perf_counter()
-    given = request.environ.get("HTTP_X_REQUEST_ID", "")
-    g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-    bad_path: ApiError | None = request.environ.get(BAD_PATH)
+    asked: Request = request._get_current_object()  # type: ignore[attr-defined]
+    kept = g._get_current_object()
+    kept.started = time.perf_counter()
+    given = asked.environ.get("HTTP_X_REQUEST_ID", "")
+    kept.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+    entrance().admit()
+    bad_path: ApiError | None = asked.environ.get(BAD_PATH)
     if bad_path is not None:
         raise bad_path
-    if isinstance(request.routing_exception, RequestRedirect):
+    if isinstance(asked.routing_exception, RequestRedirect):
         # A slash more or less is another path: nobody is sent elsewhere.
         raise not_found()
-    if request.method in _WRITES and request.endpoint is not None:
-        _refuse_when_read_only(request.endpoint)
+    if asked.method in _WRITES and asked.endpoint is not None:
+        _refuse_when_read_only(asked.endpoint)
+        keep_body()
 
 
 def _refuse_when_read_only(endpoint: str) -> None:
@@ -94,19 +105,22 @@ def _refuse_when_read_only(endpoint: str) -> None:
 
 
 def _after(response: Response) -> Response:
-    headers = response.headers
-    headers["X-Request-Id"] = g.request_id
+    # Flask's proxies cost more than what is done with them: each is looked up once.
+    asked: Request = request._get_current_object()  # type: ignore[attr-defined]
+    kept, headers = g._get_current_object(), response.headers
+    headers["X-Request-Id"] = kept.request_id
     headers["X-Content-Type-Options"] = "nosniff"
-    if "pinned" in g:
-        if g.pinned.generation is not None:
-            headers["X-Model-Generation"] = str(g.pinned.generation)
-        if g.pinned.age_seconds is not None:
-            headers["X-Model-Age"] = f"{g.pinned.age_seconds:.3f}"
-    if "HTTP_ACCEPT_ENCODING" in request.environ:
+    pinned = kept.get("pinned")
+    if pinned is not None:
+        if pinned.generation is not None:
+            headers["X-Model-Generation"] = str(pinned.generation)
+        if pinned.age_seconds is not None:
+            headers["X-Model-Age"] = f"{pinned.age_seconds:.3f}"
+    if "HTTP_ACCEPT_ENCODING" in asked.environ:
         _compress(response)
-    route = request.url_rule.rule if request.url_rule else "none"
-    seconds = time.perf_counter() - g.started
-    metrics().answered(request.method, route, response.status_code, seconds)
+    route = asked.url_rule.rule if asked.url_rule else "none"
+    seconds = time.perf_counter() - kept.started
+    metrics().answered(asked.method, route, response.status_code, seconds)
     return response
 
 
@@ -128,10 +142,16 @@ def _compress(response: Response) -> None:
 
 
 def _on_http_error(error: HTTPException) -> Response:
-    return error_response(from_http(error), g.request_id)
+    return _error_response(from_http(error))
+
+
+def _error_response(error: ApiError) -> Response:
+    prefix = context().settings.serving.api.context_path
+    form = problem_response if concerns(sent_path(request.environ), prefix) else error_response
+    return form(error, g.request_id)
 
 
 def _on_failure(error: Exception) -> Response:
     log.error("request %s: %s %s", g.request_id, request.method, request.path, exc_info=error)
     message = f"something failed here; the log has it under request {g.request_id}"
-    return error_response(ApiError(500, "internal", message), g.request_id)
+    return _error_response(ApiError(500, "internal", message))

@@ -2,7 +2,9 @@
 
 The server speaks ASGI, which alone among its interfaces tells the path as it was sent.  A
 request takes a worker thread only when all of its body is here, so a client that stalls holds
-a connection and nothing else.  What is malformed is refused before any route sees it:
+a connection and nothing else.  Probes of health take none, so that they are answered at once
+however many requests are being computed or wait.  What is malformed is refused before any
+route sees it:
 
 =====  ====================  =========================================================
 Reply  Code                  When
@@ -30,12 +32,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from serving_layer.errors import RETRY_SECONDS, ApiError
+from serving_layer.v1.problem import PROBLEM_JSON, concerns, problem_of
 from serving_layer.workers import Workers
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
 
 log = logging.getLogger(__name__)
+
+#: Answered on the event loop: they wait for nothing and compute nothing.
+PROBES = ("/livez", "/ready", "/readyz")
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -93,12 +99,20 @@ class Bridge:
         How much to take on.
     on_refused : callable
         Called with the code of each request that is refused here.
+    context_path : str
+        The path under which all routes lie.
     """
 
     def __init__(
-        self, app: WSGIApplication, limits: Limits, on_refused: Callable[[str], None]
+        self,
+        app: WSGIApplication,
+        limits: Limits,
+        on_refused: Callable[[str], None],
+        context_path: str = "/",
     ) -> None:
         self._app = app
+        self._context_path = context_path
+        self._probes = frozenset(f"{context_path.rstrip('/')}{path}".encode() for path in PROBES)
         self._limits = limits
         self._on_refused = on_refused
         self._workers = Workers(limits.threads)
@@ -118,7 +132,7 @@ class Bridge:
             reply = await self._answer(scope, receive)
         except ApiError as error:
             self._on_refused(error.error_code)
-            reply = _refusal(error)
+            reply = _refusal(error, scope["raw_path"].decode("latin-1"), self._context_path)
         finally:
             self.in_flight -= 1
         start = {"type": "http.response.start", "status": reply.status, "headers": reply.headers}
@@ -131,6 +145,8 @@ class Bridge:
         if length > self._limits.body_bytes:
             message = f"the body has {length} bytes, {self._limits.body_bytes} are allowed"
             raise ApiError(413, "body_too_large", message)
+        if not length and scope["raw_path"] in self._probes:
+            return self._call(_environ(scope, headers, b""))
         if self.in_flight > self._limits.waiting + self._limits.threads:
             raise _overloaded()
         body = b""
@@ -221,18 +237,21 @@ def _overloaded() -> ApiError:
     return ApiError(503, "overloaded", message, headers=headers)
 
 
-def _refusal(error: ApiError) -> Reply:
+def _refusal(error: ApiError, path: str, context_path: str) -> Reply:
     """Reply with an error and close the connection: the rest of it cannot be trusted."""
     request_id = secrets.token_hex(8)
     log.info("request %s is refused: %s: %s", request_id, error.error_code, error.message)
+    kind, document = "application/json", error.to_json(request_id)
+    if concerns(path, context_path):
+        kind, document = PROBLEM_JSON, problem_of(error, path, request_id).encode()
     headers = {
-        "content-type": "application/json",
+        "content-type": kind,
         "x-request-id": request_id,
         "connection": "close",
         **error.headers,
     }
     encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    return Reply(error.code or 500, encoded, error.to_json(request_id))
+    return Reply(error.code or 500, encoded, document)
 
 
 def _environ(scope: Message, headers: list[tuple[bytes, str]], body: bytes) -> WSGIEnvironment:

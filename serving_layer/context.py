@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 from flask import current_app, g
 
 from serving_layer.errors import RETRY_SECONDS, ApiError
+from serving_layer.idempotency import Writes
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from common.broker.api import Producer
     from common.config import Settings
+    from common.process import InputLines
     from serving_layer.api import ServingModel
 
 M = TypeVar("M", bound="ServingModel")
@@ -43,16 +43,6 @@ class ModelSource(Protocol):
         """Say what is loaded; ``missing`` is a sentence on what is not, or None."""
 
 
-class InputLines(Protocol):
-    """A family's rules for input lines: its module in ``common.apps``."""
-
-    def check(self, lines: pa.StringArray) -> pa.StringArray:
-        """For each line the reason to refuse it, ``code: message``; null where it is good."""
-
-    def key(self, line: str) -> str:
-        """Return the line's Kafka key."""
-
-
 @dataclass(frozen=True)
 class Context:
     """What the application was made with; ``context()`` returns it during a request.
@@ -70,6 +60,8 @@ class Context:
     writers : BoundedSemaphore
         Requests that may wait for the broker at once: fewer than there are threads, so that
         queries are answered while it is slow or gone.
+    writes : Writes
+        The writes that have an ``Idempotency-Key``.
     draining : Event
         Set when the process is about to stop, so that it is no longer ready.
     """
@@ -79,6 +71,7 @@ class Context:
     producer: Producer | None
     lines: InputLines
     writers: BoundedSemaphore
+    writes: Writes = field(default_factory=Writes)
     draining: Event = field(default_factory=Event)
 
 

@@ -46,6 +46,16 @@ class Metrics:
             "Lines acknowledged by the input topic.",
             registry=self.registry,
         )
+        self.unseen = Counter(
+            "gemsbok_unseen_categories",
+            "Values of requests that are categories which the model does not know.",
+            registry=self.registry,
+        )
+        self.missing = Counter(
+            "gemsbok_missing_values",
+            "Values missing in requests, of features that the model predicts from.",
+            registry=self.registry,
+        )
         self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self.registry.register(_ModelCollector(current))
         ProcessCollector(namespace="gemsbok", registry=self.registry)

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import logging
 import signal
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.net import SocketHolder  # type: ignore[attr-defined]
 from granian.server.embed import Server
 
 from serving_layer.bridge import Bridge, Limits
+from serving_layer.hosts import is_loopback
 
 if TYPE_CHECKING:
     from flask import Flask
 
     from common.config import Settings
+    from serving_layer.tls import Certificate
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,9 @@ class _Granian(Server):
     two serving layers would answer in turn and nobody would notice.
     """
 
-    def __init__(self, bridge: Bridge, bound: socket.socket) -> None:
+    def __init__(
+        self, bridge: Bridge, bound: socket.socket, certificate: Certificate | None
+    ) -> None:
         super().__init__(
             bridge,
             interface=Interfaces.ASGINL,
@@ -75,6 +78,10 @@ class _Granian(Server):
             backpressure=CONNECTIONS,
             log_level=LogLevels.error,
             log_dictconfig=_LOGGING,
+            ssl_cert=certificate.file if certificate else None,
+            ssl_key=certificate.key_file if certificate else None,
+            ssl_key_password=certificate.password if certificate else None,
+            ssl_protocol_min=SSLProtocols.tls12,
         )
         self._bound = bound
         self._shd: Any = None
@@ -93,18 +100,28 @@ _LOGGING: dict[str, Any] = {
 }
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """Bind the address that the configuration names.
+def bind(host: str, port: int, authenticated: bool = False) -> socket.socket:
+    """Bind an address.
+
+    Parameters
+    ----------
+    host : str
+        ``serving.api.host``.
+    port : int
+        Port of HTTP or HTTPS; 0 takes a free one.
+    authenticated : bool
+        Whether who comes has to log in.
 
     Raises
     ------
     ServeError
-        If it is not a loopback address, or not free.
+        If others than this machine can reach the address without logging in, or it is not free.
     """
-    if not is_loopback(host):
+    if not (authenticated or is_loopback(host)):
         message = (
-            f"serving.api.host is {host!r}: whoever reaches it could read and write without a "
-            "password. Bind 127.0.0.1, and let a proxy that authenticates stand before it"
+            f"serving.api.host is {host!r}: whoever reaches it could read and write without "
+            "logging in. Set serving.api.auth.file and add users (bin/gemsbok auth add NAME), "
+            "or bind 127.0.0.1"
         )
         raise ServeError(message)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -118,14 +135,6 @@ def bind(host: str, port: int) -> socket.socket:
         bound.close()
         raise ServeError(_why_not_bound(host, port, error)) from error
     return bound
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _why_not_bound(host: str, port: int, error: OSError) -> str:
@@ -163,18 +172,29 @@ class HttpServer:
         How much to take on.
     stopping : Stopping
         How to stop.
+    certificate : Certificate, optional
+        What HTTPS is served with, TLS 1.2 or newer; HTTP without one.
     """
 
     def __init__(
-        self, app: Flask, bound: socket.socket, limits: Limits, stopping: Stopping = Stopping()
+        self,
+        app: Flask,
+        bound: socket.socket,
+        limits: Limits,
+        stopping: Stopping = Stopping(),
+        certificate: Certificate | None = None,
     ) -> None:
         self._draining = app.extensions["gemsbok"].draining
         refused = app.extensions["gemsbok-metrics"].refused
         self._bridge = Bridge(
-            app.wsgi_app, limits, on_refused=lambda code: refused.labels(code).inc()
+            app.wsgi_app,
+            limits,
+            on_refused=lambda code: refused.labels(code).inc(),
+            context_path=app.extensions["gemsbok"].settings.serving.api.context_path,
         )
         self._bound = bound
         self._stopping = stopping
+        self._certificate = certificate
         self.address = "{}:{}".format(*bound.getsockname()[:2])
 
     @property
@@ -201,9 +221,9 @@ class HttpServer:
     async def serve(self, stop: asyncio.Event) -> None:
         """Do what :meth:`run` does, until `stop` is set."""
         loop = asyncio.get_running_loop()
-        server = _Granian(self._bridge, self._bound)
+        server = _Granian(self._bridge, self._bound, self._certificate)
         serving = loop.create_task(server.serve())
-        log.info("listening on http://%s", self.address)
+        log.info("listening on %s://%s", "https" if self._certificate else "http", self.address)
         stopped = loop.create_task(stop.wait())
         await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
         if serving.done():

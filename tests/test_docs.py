@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +30,8 @@ class Nothing:
 
 
 def routes(app: str) -> Iterator[str]:
-    settings = load(flags={"app": app}, environment={})
+    sample = importlib.import_module(f"tests.conformance.families.{app}")
+    settings = load(flags={"app": app, **sample.SETTINGS}, environment={})
     for rule in create_app(settings, Nothing(), None).url_map.iter_rules():
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"<\1>", rule.rule)
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):

@@ -10,13 +10,24 @@ from typing import TYPE_CHECKING
 from flask import Blueprint, Response
 
 from serving_layer import als_queries as queries
-from serving_layer.als_events import preference_line, strength_of, with_defaults
+from serving_layer.als_events import completed, preference_line, strength_of
 from serving_layer.als_model import Serving
 from serving_layer.als_view import AlsView
 from serving_layer.http import (
+    COUNTS,
+    IDS,
+    LINES,
+    NUMBER,
+    NUMBERS,
+    PAGE,
+    RESCORER,
+    ROWS,
+    SENT,
     ApiError,
+    Body,
     Form,
     body_lines,
+    describe,
     flag,
     model,
     paging,
@@ -26,14 +37,19 @@ from serving_layer.http import (
     respond_value,
     respond_values,
     send_events,
+    switch,
     unknown_id,
 )
 from serving_layer.rescorer import Rescorer, RescorerProvider, load_providers
+from serving_layer.v1.als import resources
 
 if TYPE_CHECKING:
     from common.config import Settings
 
-__all__ = ["Serving", "blueprint", "console"]
+__all__ = ["Serving", "blueprint", "console", "resources"]
+
+KNOWN = switch("considerKnownItems", "Whether items that the user knows may be among them.")
+STRENGTH = {kind: {"type": "number"} for kind in ("text/plain", "text/csv", "application/json")}
 
 
 def blueprint(settings: Settings, clock: Callable[[], float] = time.time) -> Blueprint:
@@ -117,22 +133,26 @@ def _recommendation_routes(routes: Blueprint, provider: RescorerProvider) -> Non
             return respond_rows(queries.recommended(view, person, wanted))
 
     @routes.get("/recommend/<user>")
+    @describe(query=[KNOWN, *PAGE, RESCORER], reply=ROWS)
     def recommend(user: str) -> Response:
         """Recommend items to a user, without those he knows unless `considerKnownItems`."""
         return to_users([user])
 
     @routes.get("/recommendToMany/<segments:users>")
+    @describe(query=[KNOWN, *PAGE, RESCORER], reply=ROWS)
     def recommend_to_many(users: list[str]) -> Response:
         """Recommend items to several users as one: the mean of their vectors."""
         return to_users(users)
 
     @routes.get("/recommendWithContext/<user>/")
     @routes.get("/recommendWithContext/<user>/<items:items>")
+    @describe(query=[KNOWN, *PAGE, RESCORER], reply=ROWS)
     def recommend_with_context(user: str, items: Sequence[tuple[str, float]] = ()) -> Response:
         """Recommend to a user as if he had just dealt with these items too."""
         return to_users([user], items)
 
     @routes.get("/recommendToAnonymous/<items:items>")
+    @describe(query=[*PAGE, RESCORER], reply=ROWS)
     def recommend_to_anonymous(items: list[tuple[str, float]]) -> Response:
         """Recommend to somebody who has dealt with these items; unknown ones do not count."""
         with _view() as view:
@@ -147,6 +167,7 @@ def _recommendation_routes(routes: Blueprint, provider: RescorerProvider) -> Non
 
 def _similarity_routes(routes: Blueprint, provider: RescorerProvider) -> None:
     @routes.get("/similarity/<segments:items>")
+    @describe(query=[*PAGE, RESCORER], reply=ROWS)
     def similarity(items: list[str]) -> Response:
         """List the items most similar to some items taken together."""
         with _view() as view:
@@ -154,18 +175,21 @@ def _similarity_routes(routes: Blueprint, provider: RescorerProvider) -> None:
             return respond_rows(queries.similar(view, items, wanted))
 
     @routes.get("/similarityToItem/<to>/<segments:items>")
+    @describe(reply=NUMBERS)
     def similarity_to_item(to: str, items: list[str]) -> Response:
         """Compare each item with one; an unknown item has similarity 0."""
         with _view() as view:
             return respond_values(queries.similarities(view, to, items))
 
     @routes.get("/because/<user>/<item>")
+    @describe(query=PAGE, reply=ROWS)
     def because(user: str, item: str) -> Response:
         """List a user's known items, the most similar to `item` first; 404 for an unknown user."""
         with _view() as view:
             return respond_rows(queries.reasons(view, user, item, _plain_page()))
 
     @routes.get("/popularRepresentativeItems")
+    @describe(reply=IDS)
     def popular_representative_items() -> Response:
         """List for each factor the item that has most of it."""
         with _view() as view:
@@ -174,18 +198,21 @@ def _similarity_routes(routes: Blueprint, provider: RescorerProvider) -> None:
 
 def _estimate_routes(routes: Blueprint) -> None:
     @routes.get("/estimate/<user>/<segments:items>")
+    @describe(reply=NUMBERS)
     def estimate(user: str, items: list[str]) -> Response:
         """Estimate a user's strength for each item; 0 for an unknown item."""
         with _view() as view:
             return respond_values(queries.estimates(view, user, items))
 
     @routes.get("/estimateForAnonymous/<to>/<items:items>")
+    @describe(reply=NUMBER)
     def estimate_for_anonymous(to: str, items: list[tuple[str, float]]) -> Response:
         """Estimate the strength for an item of somebody who has dealt with these items."""
         with _view() as view:
             return respond_value(queries.estimate_after(view, items, to))
 
     @routes.get("/mostSurprising/<user>")
+    @describe(query=PAGE, reply=ROWS)
     def most_surprising(user: str) -> Response:
         """List a user's known items, the one with the smallest estimate first."""
         with _view() as view:
@@ -194,6 +221,7 @@ def _estimate_routes(routes: Blueprint) -> None:
 
 def _count_routes(routes: Blueprint, provider: RescorerProvider) -> None:
     @routes.get("/mostPopularItems")
+    @describe(query=[*PAGE, RESCORER], reply=COUNTS)
     def most_popular_items() -> Response:
         """List the items that most users know, with their number."""
         with _view() as view:
@@ -201,6 +229,7 @@ def _count_routes(routes: Blueprint, provider: RescorerProvider) -> None:
             return respond_rows(queries.popular_items(view, wanted), "count")
 
     @routes.get("/mostActiveUsers")
+    @describe(query=[*PAGE, RESCORER], reply=COUNTS)
     def most_active_users() -> Response:
         """List the users who know most items, with their number."""
         with _view() as view:
@@ -210,18 +239,21 @@ def _count_routes(routes: Blueprint, provider: RescorerProvider) -> None:
 
 def _id_routes(routes: Blueprint) -> None:
     @routes.get("/knownItems/<user>")
+    @describe(reply=IDS)
     def known_items(user: str) -> Response:
         """List a user's known items; none for an unknown user."""
         with _view() as view:
             return respond_ids(queries.known_items(view, user))
 
     @routes.get("/item/allIDs")
+    @describe(reply=IDS)
     def all_items() -> Response:
         """List the ids of all items."""
         with _view() as view:
             return respond_ids(list(view.items.matrix.ids))
 
     @routes.get("/user/allIDs")
+    @describe(reply=IDS)
     def all_users() -> Response:
         """List the ids of all users."""
         with _view() as view:
@@ -230,18 +262,20 @@ def _id_routes(routes: Blueprint) -> None:
 
 def _event_routes(routes: Blueprint, now: Callable[[], int]) -> None:
     @routes.post("/pref/<user>/<item>")
+    @describe(body=Body(STRENGTH, required=False), reply=SENT)
     def set_preference(user: str, item: str) -> Response:
         """Record that a user deals with an item; the body's line is the strength."""
         strength = strength_of(body_lines(optional=True))
         return send_events([preference_line(user, item, strength, now())])
 
     @routes.delete("/pref/<user>/<item>")
+    @describe(reply=SENT)
     def remove_preference(user: str, item: str) -> Response:
         """Record that a user has nothing to do with an item any more."""
         return send_events([preference_line(user, item, "", now())])
 
     @routes.post("/ingest")
+    @describe(body=LINES, reply=SENT)
     def ingest() -> Response:
         """Record events, one to a line; all of them, or none where one is bad."""
-        timestamp = now()
-        return send_events([with_defaults(line, timestamp) for line in body_lines()])
+        return send_events(completed(body_lines(), now()))

@@ -5,7 +5,7 @@ from flask import Blueprint, Response
 from common.apps.wordcount import read_model, read_update
 from common.config import Settings
 from common.updates import ModelMessage
-from serving_layer.http import ApiError, body_lines, model, respond_map, respond_value, send_events
+from serving_layer import http
 
 
 class Serving:
@@ -20,27 +20,38 @@ class Serving:
         """Take over a model's counts; raises MessageError if they cannot be read."""
         self.counts = read_model(model.text)
 
-    def apply(self, update: str) -> None:
+    def apply(self, update: str, foreign: bool = False) -> None:
         """Take over one word's count; raises MessageError if the payload cannot be read."""
         word, self.counts[word], _ = read_update(update)
 
     def to_pmml(self) -> bytes:
         """Raise 404: PMML has no model of this kind."""
-        raise ApiError(404, "no_pmml", "a word count has no PMML form; see GET /distinct")
+        raise http.ApiError(404, "no_pmml", "a word count has no PMML form; see GET /distinct")
 
 
 def blueprint(settings: Settings) -> Blueprint:
     """Return the routes; ``/distinct/<word>`` answers 400 to an unknown one (Oryx's rule)."""
     routes = Blueprint("wordcount", __name__)
-    routes.add_url_rule("/add/<line>", "line", lambda line: send_events([line]), methods=["POST"])
-    routes.add_url_rule("/add", "lines", lambda: send_events(body_lines()), methods=["POST"])
-    # A copy in one step: the consumer may add a word meanwhile.
-    routes.add_url_rule("/distinct", "all", lambda: respond_map(model(Serving).counts.copy()))
-    routes.add_url_rule("/distinct/<word>", "word", _count)
+
+    @routes.post("/add")
+    @routes.post("/add/<line>")
+    @http.describe(body=http.Body(http.LINES, required=False), reply=http.SENT)
+    def add(line: str | None = None) -> Response:
+        """Add a line of words, the path's, or the body's lines."""
+        return http.send_events(http.body_lines() if line is None else [line])
+
+    @routes.get("/distinct")
+    @http.describe(reply=http.MAP)
+    def distinct() -> Response:
+        """List all words with their counts."""
+        return http.respond_map(http.model(Serving).counts.copy())  # words come meanwhile
+
+    @routes.get("/distinct/<word>")
+    @http.describe(reply=http.NUMBER)
+    def count(word: str) -> Response:
+        """Count the distinct other words that share a line with a word."""
+        if word not in (counts := http.model(Serving).counts):
+            raise http.ApiError(400, "unknown_word", "No such word")
+        return http.respond_value(counts[word])
+
     return routes
-
-
-def _count(word: str) -> Response:
-    if word not in (counts := model(Serving).counts):
-        raise ApiError(400, "unknown_word", "No such word")
-    return respond_value(counts[word])

@@ -145,13 +145,12 @@ def test_another_evaluator_scores_what_was_grown_alike(n_classes: int) -> None:
     rows, classes, numbers = examples()
     rows[np.random.default_rng(4).random(rows.shape) < 0.1] = np.nan
     how = replace(FIT, impurity="gini" if n_classes else "variance")
-    trees = assemble(
-        grow(rows, classes if n_classes else numbers, (0, 12, 0), n_classes, how), 3, n_classes > 0
-    )
+    grown = grow(rows, classes if n_classes else numbers, (0, 12, 0), n_classes, how)
+    trees, leaves = assemble(grown, 3, n_classes > 0)[:2]
     colours = tuple(f"colour {code}" for code in range(12))
     known = {"colour": colours, **({"target": ("no", "yes")} if n_classes else {})}
     fields = Fields(schema(n_classes > 0), known)
-    model = ForestModel(fields, Parameters(6, 32, how.impurity), *trees[:2])
+    model = ForestModel(fields, Parameters(6, 32, how.impurity), trees, leaves)
     document = write_forest_pmml(model)
     assert schema_errors(document) == []
     asked = [

@@ -127,3 +127,13 @@ def test_doctor_says_how_to_get_java(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert not check.ok
     assert "has no bin/java" in check.found
     assert "openjdk-17-jre-headless" in check.remedy
+
+
+@pytest.mark.parametrize("layer", ["batch", "speed"])
+def test_a_layer_that_a_family_does_not_have_is_told_before_spark_starts(
+    layer: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([layer, "--set", "app=pmml"]) == 1
+    told = capsys.readouterr().err
+    assert f'app = "pmml" has no {layer} layer: it is for serving alone.' in told
+    assert "bin/gemsbok serving" in told

@@ -35,7 +35,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return code, told.out, told.err
 
 
-def test_setup_creates_three_topics_once(
+def test_setup_creates_four_topics_once(
     broker: MemoryBroker, capsys: pytest.CaptureFixture[str]
 ) -> None:
     code, out, _ = run(capsys, "topics", "setup", *HERE)
@@ -44,10 +44,11 @@ def test_setup_creates_three_topics_once(
         f"input topic gemsbok.input at {ADDRESS}: created, 4 partitions",
         f"update topic gemsbok.update at {ADDRESS}: created, 1 partition",
         f"dead-letter topic gemsbok.input.dlq at {ADDRESS}: created, 1 partition",
+        f"dead-letter topic gemsbok.update.dlq at {ADDRESS}: created, 1 partition",
     ]
     _, out, _ = run(capsys, "topics", "setup", "--json", *HERE)
-    assert [topic["created"] for topic in json.loads(out)] == [False] * 3
-    assert [topic["difference"] for topic in json.loads(out)] == [""] * 3
+    assert [topic["created"] for topic in json.loads(out)] == [False] * 4
+    assert [topic["difference"] for topic in json.loads(out)] == [""] * 4
 
 
 def test_setup_tells_another_number_of_partitions(
@@ -86,8 +87,9 @@ def test_send_writes_lines_by_the_familys_key_and_tail_shows_them(
     shown = {line.partition("\t")[2] for line in out.splitlines()}
     assert shown == {"the fox", "the \\x1b[31mdog", "last"}
     found = list(read_all(broker.reader("gemsbok.input"), broker.end_offsets("gemsbok.input")))
-    from common.apps.wordcount import key
+    from common.apps.wordcount import Lines
 
+    key = Lines(Settings()).key
     assert sorted(record.key or b"" for record in found) == sorted(
         key(line).encode() for line in ("the fox", "the \x1b[31mdog", "last")
     )

@@ -93,6 +93,14 @@ def test_all_layers_start_are_shown_and_stop_in_the_opposite_order(
     assert "Nothing was running." in capsys.readouterr().out
 
 
+def test_a_family_that_is_for_serving_alone_starts_serving_alone(
+    home: Path, pretend: Pretend
+) -> None:
+    settings = load(flags={"app": "pmml", "serving.api.port": pretend.port}, environment={})
+    up.start_layers(settings, [], 30)
+    assert states(home) == {"serving": "ready", "speed": "stopped", "batch": "stopped"}
+
+
 def test_a_second_start_leaves_what_runs_and_adds_what_is_missing(
     home: Path, settings: Settings
 ) -> None:

@@ -71,12 +71,13 @@ class Stack:
         return open_broker(self.settings)
 
     def create_topics(self) -> None:
-        """Make the three topics."""
-        names = self.settings.input_topic
+        """Make the four topics."""
+        names, updates = self.settings.input_topic, self.settings.update_topic
         with self.broker() as broker:
             broker.create_topic(names.name, names.partitions)
             broker.create_topic(names.dead_letter, 1)
-            broker.create_topic(self.settings.update_topic.name, 1)
+            broker.create_topic(updates.name, 1)
+            broker.create_topic(updates.dead_letter, 1)
 
     def start(self, layer: str, *arguments: str, env: Mapping[str, str] | None = None) -> Layer:
         """Start a layer in a process group of its own."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.machinery import SourceFileLoader
@@ -22,7 +20,7 @@ from common.broker.memory import MemoryBroker
 from common.config import Settings, load
 from serving_layer.app import create_app
 from serving_layer.bridge import Limits
-from serving_layer.server import HttpServer, Stopping, bind
+from tests.serving_layer.running import Running
 
 INPUT = "gemsbok.input"
 
@@ -84,30 +82,6 @@ def served(serve: Callable[..., Served]) -> Served:
 @pytest.fixture
 def client(served: Served) -> FlaskClient:
     return served.client
-
-
-class Running:
-    """The real server on a free port, in a thread."""
-
-    def __init__(self, app: Flask, limits: Limits) -> None:
-        bound = bind("127.0.0.1", 0)
-        self.host, self.port = bound.getsockname()
-        self.server = HttpServer(app, bound, limits, Stopping(0.0, 2.0))
-        self.loop = asyncio.new_event_loop()
-        self.stop = asyncio.Event()
-        self.thread = threading.Thread(target=self._run)
-        self.thread.start()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        self.loop.run_until_complete(self.server.serve(self.stop))
-        self.loop.close()
-
-    def close(self) -> None:
-        if self.thread.is_alive():
-            self.loop.call_soon_threadsafe(self.stop.set)
-            self.thread.join(10)
-        assert not self.thread.is_alive()
 
 
 @pytest.fixture

@@ -30,15 +30,17 @@ from serving_layer.http import (
 )
 
 
-def check(lines: pa.StringArray) -> pa.StringArray:
-    return pa.array(
-        [f"bad_line: {line!r} is bad" if "bad" in line else None for line in lines.to_pylist()],
-        pa.string(),
-    )
+class Lines:
+    def __init__(self, settings: Settings) -> None: ...
 
+    def check(self, lines: pa.StringArray) -> pa.StringArray:
+        return pa.array(
+            [f"bad_line: {line!r} is bad" if "bad" in line else None for line in lines.to_pylist()],
+            pa.string(),
+        )
 
-def key(line: str) -> str:
-    return line.partition(",")[0]
+    def key(self, line: str) -> str:
+        return line.partition(",")[0]
 
 
 class Serving:
@@ -49,7 +51,7 @@ class Serving:
     def load(self, model: ModelMessage) -> None:
         self.name = model.text
 
-    def apply(self, update: str) -> None:
+    def apply(self, update: str, foreign: bool = False) -> None:
         self.name = update
 
     def to_pmml(self) -> bytes:

@@ -25,6 +25,7 @@ class NamedModel:
     text: str = ""
     updates: list[str] = field(default_factory=list)
     fraction_loaded: float = 1.0
+    foreign: list[str] = field(default_factory=list, compare=False)
 
     def load(self, model: ModelMessage) -> None:
         if model.text == "unusable":
@@ -33,11 +34,13 @@ class NamedModel:
         self.text = model.text
         self.fraction_loaded = 0.5 if model.text == "half" else 1.0
 
-    def apply(self, update: str) -> None:
+    def apply(self, update: str, foreign: bool = False) -> None:
         if update == "bad":
             message = "cannot be read"
             raise MessageError(message)
         self.updates.append(update)
+        if foreign:
+            self.foreign.append(update)
 
     def to_pmml(self) -> bytes:
         return b""
@@ -201,6 +204,16 @@ def test_foreign_models_and_updates_are_read_as_oryx_reads_them(bench: Bench) ->
     bench.send(UP, "b")
     assert bench.read() is model
     assert model == NamedModel("theirs again", ["a", "b"])
+
+
+def test_a_family_is_told_which_updates_are_foreign(bench: Bench) -> None:
+    bench.publish(bench.generation(7, "seven"))
+    bench.micro_batch(7, 1, ["ours"], offset=1)
+    bench.send(UP, "theirs")
+    model = bench.read()
+    assert model is not None
+    assert model.updates == ["ours", "theirs"]
+    assert model.foreign == ["theirs"]
 
 
 def test_a_new_replica_goes_straight_to_the_newest_generation(bench: Bench) -> None:

@@ -10,13 +10,33 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+import common
 from serving_layer.console import Form
 
 
-@pytest.mark.parametrize("path", ["/ready", "/readyz"])
+@pytest.mark.parametrize("path", ["/ready", "/livez"])
 def test_ready_is_200_and_empty(client: FlaskClient, path: str) -> None:
     for reply in (client.get(path), client.head(path)):
         assert (reply.status_code, reply.data) == (200, b"")
+
+
+def test_readyz_says_what_is_loaded_and_what_is_missing(served: Any) -> None:
+    expected = {"ready": True, "missing": None, "fraction_loaded": 1.0, "generation": 7}
+    assert served.client.get("/readyz").json == expected
+    served.current.model.fraction_loaded = 0.25
+    reply = served.client.get("/readyz")
+    assert reply.status_code == 503
+    assert reply.headers["Retry-After"] == "5"
+    missing = "25% of the model is loaded, 80% is needed"
+    assert reply.json == {**expected, "ready": False, "missing": missing, "fraction_loaded": 0.25}
+    served.current.model = None
+    assert served.client.get("/readyz").json["fraction_loaded"] == 0.0
+
+
+def test_the_version_is_told(client: FlaskClient) -> None:
+    reply = client.get("/version").json
+    assert reply["version"] == common.__version__
+    assert reply["app"] == "stub_family"
 
 
 def test_ready_says_why_not(served: Any) -> None:
@@ -97,7 +117,7 @@ def test_the_console_has_a_row_for_each_endpoint(client: FlaskClient, path: str)
 def test_the_console_brings_its_own_files_and_no_others(client: FlaskClient) -> None:
     page = client.get("/").text
     files = re.findall(r'(?:src|href)="([^"]+)"', page)
-    assert files == ["/console/console.css", "/console/console.js"]
+    assert files == ["/console/console.css", "/console/console.js", "/docs"]
     for file in files:
         assert client.get(file).status_code == 200
     assert client.get("/console/..%2F__init__.py").status_code == 404

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from common.process import log_to_stderr
@@ -90,6 +91,15 @@ def test_sigterm_turns_ready_off_then_ends_with_0(
     assert "experimental" not in log
 
 
+def test_s24_it_listens_to_one_port_on_loopback(
+    process: tuple[subprocess.Popen[str], int],
+) -> None:
+    started, port = process
+    found = psutil.Process(started.pid).net_connections("inet")
+    listening = [c.laddr for c in found if c.status == psutil.CONN_LISTEN]
+    assert listening == [("127.0.0.1", port)]
+
+
 def test_a_stalled_client_does_not_keep_it_from_stopping(
     process: tuple[subprocess.Popen[str], int],
 ) -> None:
@@ -113,7 +123,7 @@ def test_a_busy_port_is_told_with_a_remedy(
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
 def test_addresses_that_others_reach_are_refused(host: str) -> None:
-    with pytest.raises(ServeError, match="proxy that authenticates"):
+    with pytest.raises(ServeError, match="gemsbok auth add"):
         bind(host, 0)
 
 
@@ -125,7 +135,7 @@ def test_two_servers_cannot_share_a_port() -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--set", "serving.api.host=0.0.0.0"], 1, "proxy that authenticates"),
+        (["--set", "serving.api.host=0.0.0.0"], 1, "gemsbok auth add"),
         (["--set", "serving.api.prot=1"], 2, "port"),
         (["--set", "app=wordcuont"], 2, "wordcount"),
         (["--conf", "/does/not/exist.toml"], 2, "/does/not/exist.toml"),

@@ -245,6 +245,14 @@ def test_ids_are_told_apart_byte_for_byte(server: Any, sent: str, id_: str) -> N
     assert (status, body.decode()) == (200, id_)
 
 
+def test_refusals_under_v1_are_problem_details(server: Any) -> None:
+    request = b"POST /v1/events HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
+    status, body = exchange(server, request + b"0\r\n\r\n")
+    problem = json.loads(body)
+    assert (status, problem["status"]) == (411, 411)
+    assert (problem["code"], problem["instance"]) == ("length_required", "/v1/events")
+
+
 def test_an_http_1_0_request_needs_no_host(server: Any) -> None:
     assert exchange(server, b"GET /livez HTTP/1.0\r\n\r\n")[0] == 200
 

@@ -83,11 +83,11 @@ class Run:
 
     @property
     def users(self) -> StoredFactors:
-        return read_factors(self.generation.path("user_factors.parquet"))
+        return read_factors(self.generation.path("user_factors.arrow"))
 
     @property
     def items(self) -> StoredFactors:
-        return read_factors(self.generation.path("item_factors.parquet"))
+        return read_factors(self.generation.path("item_factors.arrow"))
 
     @property
     def pmml(self) -> AlsModel:
@@ -320,7 +320,7 @@ def test_events_of_one_moment_still_make_a_model(layer: Layer) -> None:
 def test_the_same_seed_and_data_give_the_same_files(layer: Layer) -> None:
     runs = [layer.run(modular(20, 20, 3), ml__eval__test_fraction=0.1) for _ in range(2)]
     files = [run.generation.manifest.files for run in runs if run is not None]
-    assert sorted(files[0]) == ["item_factors.parquet", "model.pmml", "user_factors.parquet"]
+    assert sorted(files[0]) == ["item_factors.arrow", "model.pmml", "user_factors.arrow"]
     assert files[0] == files[1]
 
 

@@ -79,12 +79,12 @@ def commit(
     into = store.new(1000)
     (into / "model.pmml").write_text(text or pmml())
     write_factors(
-        into / "user_factors.parquet",
+        into / "user_factors.arrow",
         USERS,
         np.array(X, np.float32),
         pa.array(known, pa.list_(pa.int32())),
     )
-    write_factors(into / "item_factors.parquet", ITEMS, np.array(Y, np.float32))
+    write_factors(into / "item_factors.arrow", ITEMS, np.array(Y, np.float32))
     return store.commit(into, Manifest(1000, "als", "model.pmml", {}, "topic", {0: 5}))
 
 

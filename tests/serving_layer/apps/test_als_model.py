@@ -202,7 +202,7 @@ def test_files_that_do_not_fit_the_model_are_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     generation = commit(tmp_path)
-    write_factors(generation.path("item_factors.parquet"), ["I"], np.ones((1, 2), np.float32))
+    write_factors(generation.path("item_factors.arrow"), ["I"], np.ones((1, 2), np.float32))
     with pytest.raises(StoreError, match="damaged"):
         Serving(settings()).load(stored(generation))
 

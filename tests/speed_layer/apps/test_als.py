@@ -264,7 +264,7 @@ def test_another_number_of_features_starts_empty() -> None:
 def test_what_is_not_a_model_is_refused_and_the_old_one_stays(speed: Speed, tmp_path: Path) -> None:
     with pytest.raises(MessageError, match="not an ALS model"):
         speed.load(ModelMessage(None, "<PMML"))
-    with pytest.raises(StoreError, match=r"user_factors.parquet of generation 7.*shape"):
+    with pytest.raises(StoreError, match=r"user_factors.arrow of generation 7.*shape"):
         speed.load(store(tmp_path / "next", pmml(features=2)))
     assert len(updates(speed, "u1,i2,2")) == 2
     with pytest.raises(MessageError):

@@ -1,0 +1,86 @@
+"""ALS with approximate recommendations: from the setting to the answer."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from common.apps.als import encode_update
+from common.factors import write_factors
+from common.model_store import Manifest, ModelStore
+from common.updates import stored
+from serving_layer import als_queries as queries
+from serving_layer.als_model import Serving
+from tests.serving_layer.apps.als_fixture import pmml, settings
+
+USERS = [f"u{row}" for row in range(300)]
+ITEMS = [f"i{row}" for row in range(6000)]
+
+
+@pytest.fixture
+def model(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Serving:
+    """A model of items and users around common centres, once it answers approximately."""
+    caplog.set_level(logging.INFO)
+    random = np.random.default_rng(1)
+    centres = random.standard_normal((40, 8), np.float32)
+    near = [
+        centres[random.integers(0, 40, n)] + 0.2 * random.standard_normal((n, 8), np.float32)
+        for n in (len(USERS), len(ITEMS))
+    ]
+    known = pa.array([[row, row + 1] for row in range(len(USERS))], pa.list_(pa.int32()))
+    store = ModelStore(str(tmp_path / "store"))
+    into = store.new(1000)
+    (into / "model.pmml").write_text(pmml(USERS, ITEMS, 8))
+    write_factors(into / "user_factors.arrow", USERS, near[0], known)
+    write_factors(into / "item_factors.arrow", ITEMS, near[1])
+    generation = store.commit(into, Manifest(1000, "als", "model.pmml", {}, "topic", {0: 5}))
+    model = Serving(settings(als__top_n__approximate_above_items=5000))
+    model.load(stored(generation))
+    deadline = time.monotonic() + 60
+    while "is approximate with recall 0.95" not in caplog.text:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return model
+
+
+def recommended(model: Serving, user: str, n: int = 10) -> queries.Scored:
+    person = queries.together(model.view, [user])
+    return queries.recommended(model.view, person, queries.Wanted(n))
+
+
+def test_answers_are_nearly_the_exact_ones(model: Serving) -> None:
+    shares = []
+    for user in USERS[:100]:
+        person = queries.together(model.view, [user])
+        found = {item for item, _ in recommended(model, user)}
+        scores = model.view.items.matrix.vectors @ person.vector
+        scores[person.known] = -np.inf
+        shares.append(len(found.intersection(f"i{row}" for row in np.argsort(-scores)[:10])) / 10)
+    assert np.mean(shares) >= 0.95
+
+
+def test_estimates_of_recommended_items_are_their_scores(model: Serving) -> None:
+    rows = recommended(model, "u7")
+    assert len(rows) == 10
+    estimates = queries.estimates(model.view, "u7", [item for item, _ in rows])
+    assert [score for _, score in rows] == estimates
+    assert not {"i7", "i8"}.intersection(item for item, _ in rows)
+
+
+def test_an_update_is_recommended_at_once(model: Serving) -> None:
+    vector = model.view.users.get("u3")
+    assert vector is not None
+    model.apply(encode_update("Y", "new", vector * 100))
+    model.apply(encode_update("Y", "i5000", vector * 99))
+    assert [item for item, _ in recommended(model, "u3", 2)] == ["new", "i5000"]
+    assert "new" in [item for item, _ in queries.similar(model.view, ["i5000"], queries.Wanted())]
+
+
+def test_a_page_far_down_is_full(model: Serving) -> None:
+    assert len(recommended(model, "u3", 5500)) == 5500
+    assert len(recommended(model, "u3", 9000)) == 5998
