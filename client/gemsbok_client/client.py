@@ -147,6 +147,11 @@ class Client(Recommendations):
         for row in self._each("/v1/predict", records, "predictions"):
             yield Prediction(row["value"], row["probabilities"])
 
+    def score(self, records: Records) -> Iterator[dict[str, Any]]:
+        """Score records by a document of another tool: yields its outputs by name, in order."""
+        for row in self._each("/v1/score", records, "scores"):
+            yield dict(row)
+
     def _each(self, path: str, records: Records, name: str) -> Iterator[Mapping[str, Any]]:
         for batch in bulk.batches(bulk.objects(records), MAX_RECORDS):
             body = bulk.body({"records": batch})

@@ -10,8 +10,9 @@ from flask import Blueprint, Response, request
 
 from common.messages import MessageError
 from common.pmml import PmmlError
+from serving_layer import pmml_scores
 from serving_layer.decoding import plain_text
-from serving_layer.evaluator import EvaluatorError, ScoreError
+from serving_layer.evaluator import EvaluatorError
 from serving_layer.http import (
     LINES,
     MAP,
@@ -21,18 +22,20 @@ from serving_layer.http import (
     body_bytes,
     body_lines,
     describe,
-    line_number,
     model,
     reads,
     respond_map,
     respond_records,
 )
-from serving_layer.pmml_document import Document, RowError
+from serving_layer.pmml_document import Document
+from serving_layer.v1.pmml import resources
 
 if TYPE_CHECKING:
     from common.config import Settings
     from common.updates import ModelMessage
 
+
+__all__ = ["Serving", "blueprint", "console", "resources"]
 
 JSON = "application/json"
 #: What ``/predict`` reads; JSON rows may be objects too.
@@ -80,20 +83,20 @@ def blueprint(settings: Settings) -> Blueprint:
     @describe(reply=RECORDS)
     def predict(line: str) -> Response:
         """Score one row."""
-        return _scored(model(Serving).document, [line])
+        return _scored([line])
 
     @routes.post("/predict")
     @reads
     @describe(body=ROWS, reply=RECORDS)
     def predict_lines() -> Response:
         """Score the body's rows: CSV, JSON arrays, or JSON objects by field name."""
-        return _scored(model(Serving).document, _rows())
+        return _scored(_rows())
 
     @routes.get("/schema")
     @describe(reply=MAP)
     def schema() -> Response:
         """Show the document's input and output fields."""
-        return respond_map(_schema(model(Serving).document))
+        return respond_map(pmml_scores.schema(model(Serving).document))
 
     return routes
 
@@ -124,34 +127,6 @@ def _rows() -> Sequence[object]:
     return list(found)
 
 
-def _scored(document: Document, given: Sequence[object]) -> Response:
-    rows = []
-    for index, row in enumerate(given):
-        try:
-            rows.append(document.row(row))
-        except RowError as error:
-            raise ApiError(400, "bad_row", str(error), line=line_number(index)) from None
-    try:
-        found = document.score(rows)
-    except ScoreError as error:
-        raise ApiError(400, "cannot_score", str(error)) from error
-    except EvaluatorError as error:
-        raise ApiError(503, "evaluator", str(error)) from error
-    return respond_records(document.evaluator.outputs, found)
-
-
-def _schema(document: Document) -> dict[str, object]:
-    return {
-        "model": document.evaluator.element,
-        "function": document.evaluator.function,
-        "inputs": [
-            {
-                "name": field.name,
-                "type": field.type,
-                "kind": field.kind,
-                "values": list(field.values),
-            }
-            for field in document.inputs
-        ],
-        "outputs": document.evaluator.outputs,
-    }
+def _scored(given: Sequence[object]) -> Response:
+    document = model(Serving).document
+    return respond_records(document.evaluator.outputs, pmml_scores.scores(document, given))

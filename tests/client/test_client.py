@@ -15,7 +15,8 @@ from gemsbok_client.version import VERSION
 import common
 from serving_layer.app import create_app
 from tests.client.conftest import QUICK, Live
-from tests.serving_layer.apps import test_kmeans
+from tests.forests import oryx_model
+from tests.serving_layer.apps import test_forest, test_kmeans, test_pmml
 
 README = Path(__file__).parents[2] / "client" / "README.md"
 
@@ -165,6 +166,24 @@ def test_records_are_assigned_in_every_form(run: Callable[..., Any]) -> None:
         assert sum(found.cluster == 2 for found in client.assign([[1, 0]] * 5001)) == 5001
         with pytest.raises(ApiError, match="no feature 'z'"):
             list(client.assign([{"x": 1, "z": 0}]))
+
+
+def test_records_are_predicted(run: Callable[..., Any]) -> None:
+    settings = test_forest.configured(test_forest.ORYX)
+    serving = test_forest.serving_of(oryx_model(), settings)
+    running = run(create_app(settings, test_forest.Current(serving), None), body_seconds=30.0)
+    with Client(f"http://{running.host}:{running.port}", retry=QUICK) as client:
+        found = list(client.predict([["B", 0, None], {"0": "A", "1": -5}]))
+    assert [one.value for one in found] == pytest.approx([2010 / 3, 67])
+    assert found[0].probabilities is None
+
+
+def test_records_are_scored_by_a_document_of_another_tool(run: Callable[..., Any]) -> None:
+    document = test_pmml.Served(test_pmml.loaded(test_pmml.text_of("regression")))
+    running = run(create_app(test_pmml.settings_of(), document, None), body_seconds=30.0)
+    with Client(f"http://{running.host}:{running.port}", retry=QUICK) as client:
+        found = list(client.score([{"age": 30, "salary": 1000, "car_location": "carpark"}]))
+    assert found == [{"predicted_claims": pytest.approx(132.37 + 7.1 * 30 + 0.01 * 1000 + 41.1)}]
 
 
 def test_waiting_says_what_is_missing(live: Live) -> None:
