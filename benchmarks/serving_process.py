@@ -10,17 +10,20 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from common.messages import MODEL_REF, Stamp
+from common.model_store import Generation
+
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 300
 
-#: Each line of its standard input becomes an ``UP`` record.
+#: Each line of its standard input becomes a record: its key, value and headers as JSON.
 _SCRIPT = """
-import sys, threading
+import json, sys, threading
 from common.broker.memory import MemoryBroker
 from serving_layer.__main__ import main
 broker = MemoryBroker.named("memory://here")
@@ -29,7 +32,10 @@ broker.create_topic("gemsbok.update", 1)
 def forward():
     producer = broker.producer()
     for line in sys.stdin:
-        producer.send("gemsbok.update", "UP", line)
+        key, value, headers = json.loads(line)
+        producer.send(
+            "gemsbok.update", key, value, [(name, text.encode()) for name, text in headers]
+        )
 threading.Thread(target=forward, daemon=True).start()
 sys.exit(main(sys.argv[1:]))
 """
@@ -97,8 +103,24 @@ class ServingProcess:
 
     def update(self, payload: str) -> None:
         """Put one ``UP`` on the update topic."""
+        self._put("UP", payload)
+
+    def publish(self, generation: Generation) -> None:
+        """Put a generation on the update topic, by reference."""
+        manifest = generation.manifest
+        stamp = Stamp(
+            generation.id,
+            sequence=0,
+            sha256=manifest.files[manifest.model_file],
+            manifest=generation.manifest_sha256,
+            updates=0,
+        )
+        headers = [(name, value.decode()) for name, value in stamp.to_headers()]
+        self._put(MODEL_REF, generation.reference, headers)
+
+    def _put(self, key: str, value: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(payload + "\n")
+        self._process.stdin.write(json.dumps([key, value, list(headers)]) + "\n")
         self._process.stdin.flush()
 
     def log(self) -> str:
