@@ -8,21 +8,24 @@ import re
 import secrets
 import time
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from threading import BoundedSemaphore
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Request, Response, current_app, g, request
+from flask import Flask, Request, Response, g, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from common.process import family_module, input_lines
 from serving_layer import routes
 from serving_layer.context import Context, ModelSource, context
-from serving_layer.entrance import Entrance, entrance
+from serving_layer.entrance import Entrance
 from serving_layer.errors import ApiError, error_response, from_http
 from serving_layer.idempotency import keep_body
 from serving_layer.ingest import read_only
-from serving_layer.metrics import Metrics, metrics
+from serving_layer.lean import LeanFlask, LeanResponse
+from serving_layer.metrics import Metrics
 from serving_layer.paths import BAD_PATH, RawPath, not_found, sent_path, use_segments
 from serving_layer.v1.problem import concerns, problem_response
 
@@ -59,16 +62,17 @@ def create_app(settings: Settings, current: ModelSource, producer: Producer | No
         If the family cannot be imported or lacks what a family must offer, or the file of
         users cannot be used.
     """
-    app = Flask(__name__, static_folder=None, template_folder="console/templates")
+    app = LeanFlask(__name__, static_folder=None, template_folder="console/templates")
     use_segments(app.url_map)
     lines = input_lines(settings)
     family = family_module(settings.app, "serving_layer", ("Serving", "blueprint"))
     writers = BoundedSemaphore(max(1, settings.serving.api.threads // 2))
     app.extensions["gemsbok"] = Context(settings, current, producer, lines, writers)
-    app.extensions["gemsbok-metrics"] = Metrics(current)
-    app.extensions["gemsbok-entrance"] = Entrance(settings.serving.api)
-    app.before_request(_before)
-    app.after_request(_after)
+    app.extensions["gemsbok-metrics"] = metrics = Metrics(current)
+    app.extensions["gemsbok-entrance"] = entrance = Entrance(settings.serving.api)
+    around = _Around(app, entrance, metrics)
+    app.before_request(around.before)
+    app.after_request(around.after)
     app.register_error_handler(HTTPException, _on_http_error)
     app.register_error_handler(Exception, _on_failure)
     forms = family.console() if hasattr(family, "console") else []
@@ -80,48 +84,62 @@ def create_app(settings: Settings, current: ModelSource, producer: Producer | No
     return app
 
 
-def _before() -> None:
-    asked: Request = request._get_current_object()  # type: ignore[attr-defined]
-    kept = g._get_current_object()
-    kept.started = time.perf_counter()
-    given = asked.environ.get("HTTP_X_REQUEST_ID", "")
-    kept.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-    entrance().admit()
-    bad_path: ApiError | None = asked.environ.get(BAD_PATH)
-    if bad_path is not None:
-        raise bad_path
-    if isinstance(asked.routing_exception, RequestRedirect):
-        # A slash more or less is another path: nobody is sent elsewhere.
-        raise not_found()
-    if asked.method in _WRITES and asked.endpoint is not None:
-        _refuse_when_read_only(asked.endpoint)
-        keep_body()
+@dataclass(frozen=True)
+class _Around:
+    """What is done before and after each route.
+
+    Flask's proxies cost more than what is done with them: each is looked up once.
+    """
+
+    app: Flask
+    entrance: Entrance
+    metrics: Metrics
+
+    def before(self) -> None:
+        asked: Request = request._get_current_object()  # type: ignore[attr-defined]
+        kept = g._get_current_object()
+        kept.started = time.perf_counter()
+        given = asked.environ.get("HTTP_X_REQUEST_ID")
+        kept.request_id = given if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        view = self.app.view_functions.get(asked.endpoint or "")
+        self.entrance.admit(asked, view)
+        bad_path: ApiError | None = asked.environ.get(BAD_PATH)
+        if bad_path is not None:
+            raise bad_path
+        if isinstance(asked.routing_exception, RequestRedirect):
+            # A slash more or less is another path: nobody is sent elsewhere.
+            raise not_found()
+        if asked.method in _WRITES and view is not None:
+            _refuse_when_read_only(view)
+            keep_body()
+
+    def after(self, response: LeanResponse) -> LeanResponse:
+        asked: Request = request._get_current_object()  # type: ignore[attr-defined]
+        kept = g._get_current_object()
+        response.added = _common_headers(kept)
+        if "HTTP_ACCEPT_ENCODING" in asked.environ:
+            _compress(response)
+        route = asked.url_rule.rule if asked.url_rule else "none"
+        seconds = time.perf_counter() - kept.started
+        self.metrics.answered(asked.method, route, response.status_code, seconds)
+        return response
 
 
-def _refuse_when_read_only(endpoint: str) -> None:
-    """Answer before the body is looked at (Oryx's rule)."""
-    if not getattr(current_app.view_functions[endpoint], "reads", False) and read_only():
-        raise ApiError(403, "read_only", "Serving Layer is read-only")
-
-
-def _after(response: Response) -> Response:
-    # Flask's proxies cost more than what is done with them: each is looked up once.
-    asked: Request = request._get_current_object()  # type: ignore[attr-defined]
-    kept, headers = g._get_current_object(), response.headers
-    headers["X-Request-Id"] = kept.request_id
-    headers["X-Content-Type-Options"] = "nosniff"
+def _common_headers(kept: Any) -> list[tuple[str, str]]:
+    headers = [("X-Request-Id", kept.request_id), ("X-Content-Type-Options", "nosniff")]
     pinned = kept.get("pinned")
     if pinned is not None:
         if pinned.generation is not None:
-            headers["X-Model-Generation"] = str(pinned.generation)
+            headers.append(("X-Model-Generation", str(pinned.generation)))
         if pinned.age_seconds is not None:
-            headers["X-Model-Age"] = f"{pinned.age_seconds:.3f}"
-    if "HTTP_ACCEPT_ENCODING" in asked.environ:
-        _compress(response)
-    route = asked.url_rule.rule if asked.url_rule else "none"
-    seconds = time.perf_counter() - kept.started
-    metrics().answered(asked.method, route, response.status_code, seconds)
-    return response
+            headers.append(("X-Model-Age", f"{pinned.age_seconds:.3f}"))
+    return headers
+
+
+def _refuse_when_read_only(view: Callable[..., Any]) -> None:
+    """Answer before the body is looked at (Oryx's rule)."""
+    if not getattr(view, "reads", False) and read_only():
+        raise ApiError(403, "read_only", "Serving Layer is read-only")
 
 
 def _compress(response: Response) -> None:

@@ -26,10 +26,10 @@ import io
 import logging
 import secrets
 import sys
-from collections import Counter
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from serving_layer.errors import RETRY_SECONDS, ApiError
 from serving_layer.v1.problem import PROBLEM_JSON, concerns, problem_of
@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 #: Answered on the event loop: they wait for nothing and compute nothing.
 PROBES = ("/livez", "/ready", "/readyz")
+#: Names of headers of which the other form is remembered.
+NAMES = 256
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -79,8 +81,7 @@ class Limits:
         return self.body_seconds + length / self.bytes_per_second
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """A whole response."""
 
     status: int
@@ -140,20 +141,19 @@ class Bridge:
         await send({"type": "http.response.body", "body": reply.body})
 
     async def _answer(self, scope: Message, receive: Receive) -> Reply:
-        headers = [(name, value.decode("latin-1")) for name, value in scope["headers"]]
-        length = _check(Counter(name for name, _ in headers), dict(headers), scope["http_version"])
+        length = _check([name for name, _ in scope["headers"]], scope)
         if length > self._limits.body_bytes:
             message = f"the body has {length} bytes, {self._limits.body_bytes} are allowed"
             raise ApiError(413, "body_too_large", message)
         if not length and scope["raw_path"] in self._probes:
-            return self._call(_environ(scope, headers, b""))
+            return self._call(_environ(scope, b""))
         if self.in_flight > self._limits.waiting + self._limits.threads:
             raise _overloaded()
         body = b""
         try:
             if length:
                 body = await self._read(receive, length)
-            environ = _environ(scope, headers, body)
+            environ = _environ(scope, body)
             return await self._workers.run(self._call, environ)
         finally:
             self._held -= len(body)
@@ -204,7 +204,7 @@ class Bridge:
             if hasattr(chunks, "close"):
                 chunks.close()
         status, headers = started[0]
-        encoded = [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in headers]
+        encoded = [(_sent_name(name), value.encode("latin-1")) for name, value in headers]
         return Reply(int(status[:3]), encoded, body)
 
 
@@ -213,20 +213,22 @@ def _no_write(data: bytes) -> None:
     raise RuntimeError(message)
 
 
-def _check(counts: Counter[bytes], headers: dict[bytes, str], http_version: str) -> int:
+def _check(names: list[bytes], scope: Message) -> int:
     """Refuse what is malformed and return the body's length.
 
     The server leaves a Content-Length out where there is a Transfer-Encoding too, so such a
     request, which two servers in a row could read in two ways, ends as one in chunks.
     """
-    host_needed = http_version not in ("1", "1.0")
-    if counts[b"host"] > 1 or (host_needed and not headers.get(b"host")):
+    headers = dict(scope["headers"])
+    host_needed = scope["http_version"] not in ("1", "1.0")
+    if names.count(b"host") > 1 or (host_needed and not headers.get(b"host")):
         raise ApiError(400, "bad_host", "a request has one Host header")
-    if counts[b"transfer-encoding"]:
+    if b"transfer-encoding" in headers:
         message = "send the body with a Content-Length, not in chunks"
         raise ApiError(411, "length_required", message)
-    text = headers.get(b"content-length", "0")
-    if counts[b"content-length"] > 1 or not (text.isascii() and text.isdigit()):
+    text = headers.get(b"content-length", b"0")
+    # Of bytes, isdigit() takes ASCII alone.
+    if names.count(b"content-length") > 1 or not text.isdigit():
         raise ApiError(400, "bad_length", "Content-Length is not one number")
     return int(text)
 
@@ -254,7 +256,7 @@ def _refusal(error: ApiError, path: str, context_path: str) -> Reply:
     return Reply(error.code or 500, encoded, document)
 
 
-def _environ(scope: Message, headers: list[tuple[bytes, str]], body: bytes) -> WSGIEnvironment:
+def _environ(scope: Message, body: bytes) -> WSGIEnvironment:
     """Build the WSGI environ.
 
     ``REQUEST_URI`` is the path as it was sent: :class:`serving_layer.paths.RawPath` makes
@@ -281,14 +283,25 @@ def _environ(scope: Message, headers: list[tuple[bytes, str]], body: bytes) -> W
         "wsgi.input_terminated": True,
         "CONTENT_LENGTH": str(len(body)),
     }
-    for raw_name, value in headers:
-        _add_header(environ, raw_name.decode("latin-1"), value)
+    for name, value in scope["headers"]:
+        key = _environ_key(name)
+        if key is not None:
+            text = value.decode("latin-1")
+            environ[key] = f"{environ[key]},{text}" if key in environ else text
     return environ
 
 
-def _add_header(environ: WSGIEnvironment, name: str, value: str) -> None:
-    if name == "content-length" or "_" in name:
+@lru_cache(maxsize=NAMES)
+def _environ_key(name: bytes) -> str | None:
+    """Return a header's key in the environ; None for one that does not belong there."""
+    if name == b"content-length" or b"_" in name:
         # With an underscore it would pass for the header that has a dash in its place.
-        return
-    key = "CONTENT_TYPE" if name == "content-type" else f"HTTP_{name.upper().replace('-', '_')}"
-    environ[key] = f"{environ[key]},{value}" if key in environ else value
+        return None
+    if name == b"content-type":
+        return "CONTENT_TYPE"
+    return "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
+
+
+@lru_cache(maxsize=NAMES)
+def _sent_name(name: str) -> bytes:
+    return name.lower().encode("latin-1")

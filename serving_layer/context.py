@@ -91,9 +91,10 @@ def context() -> Context:
 
 def pinned() -> Pinned:
     """Return the request's model and generation: those current when it was first asked for."""
-    if "pinned" not in g:
-        g.pinned = _pin(context().current)
-    return cast("Pinned", g.pinned)
+    kept = g._get_current_object()
+    if "pinned" not in kept:
+        kept.pinned = _pin(context().current)
+    return cast("Pinned", kept.pinned)
 
 
 def _pin(source: ModelSource) -> Pinned:

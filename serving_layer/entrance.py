@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
-from flask import current_app, request
+from flask import current_app
 
 from common.config import ConfigError
 from common.credentials import CredentialsError
@@ -13,6 +14,8 @@ from serving_layer.auth.roles import OPEN, role_of
 from serving_layer.hosts import Hosts
 
 if TYPE_CHECKING:
+    from flask import Request
+
     from common.config import Api
 
 
@@ -31,7 +34,6 @@ class Entrance:
     """
 
     def __init__(self, api: Api) -> None:
-        self._roles: dict[tuple[str | None, str], str] = {}
         self._hosts = Hosts(api.allowed_hosts, any_name=api.auth.file is not None)
         try:
             self._guard = None if api.auth.file is None else Guard(api.auth)
@@ -39,30 +41,27 @@ class Entrance:
             message = f"serving.api.auth.file: {error}"
             raise ConfigError(message) from error
 
-    def admit(self) -> None:
+    def admit(self, asked: Request, view: Callable[..., Any] | None) -> None:
         """Let the present request in; probes of health always are.
+
+        Parameters
+        ----------
+        asked : Request
+            The request.
+        view : callable or None
+            What answers it; None where there is no route.
 
         Raises
         ------
         ApiError
             As :class:`Hosts` and :class:`Guard` say.
         """
-        # Every request passes here: what Flask's proxies hold is looked up once.
-        environ = request.environ
-        route = (request.endpoint, environ["REQUEST_METHOD"])
-        role = self._roles.get(route) or self._role(*route)
+        role = role_of(view, asked.method)
         if role == OPEN:
             return
-        self._hosts.check(environ)
+        self._hosts.check(asked.environ)
         if self._guard is not None:
             self._guard.admit(role)
-
-    def _role(self, endpoint: str | None, method: str) -> str:
-        view = current_app.view_functions.get(endpoint or "")
-        role = role_of(view, method)
-        if view is not None:
-            self._roles[endpoint, method] = role
-        return role
 
     def charge_events(self, count: int) -> None:
         """Take events off the sender's quota, where there is one."""

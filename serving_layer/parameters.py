@@ -116,17 +116,17 @@ def finish_parameters() -> None:
         400 ``bad_parameter``: a misspelt parameter would otherwise be ignored in silence.
     """
     query = _query()
-    unknown = sorted(set(query.values) - query.read)
-    if unknown:
+    if unknown := sorted(query.values.keys() - query.read):
         known = ", ".join(sorted(query.read)) or "none"
         message = f"unknown parameter {unknown[0]!r}; this path takes: {known}"
         raise ApiError(400, "bad_parameter", message)
 
 
 def _query() -> _Query:
-    if "query" not in g:
-        g.query = _parse_query(request.environ.get("QUERY_STRING", ""))
-    return cast("_Query", g.query)
+    kept = g._get_current_object()
+    if "query" not in kept:
+        kept.query = _parse_query(request.environ.get("QUERY_STRING", ""))
+    return cast("_Query", kept.query)
 
 
 def _parse_query(text: str) -> _Query:

@@ -12,6 +12,7 @@ from flask import Response, request
 
 from serving_layer.describe import STRING, Reply, Schema
 from serving_layer.errors import ApiError
+from serving_layer.lean import LeanResponse
 from serving_layer.parameters import finish_parameters
 
 CSV = "text/csv"
@@ -105,7 +106,7 @@ def respond_map(values: Mapping[str, Any]) -> Response:
 
 def json_reply(value: Any) -> Response:
     """Reply with JSON whatever is asked for."""
-    return Response(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), mimetype=JSON)
+    return LeanResponse(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), mimetype=JSON)
 
 
 def _reply_type(offers: Sequence[str]) -> str:
@@ -136,4 +137,4 @@ def _csv(rows: Iterable[Sequence[str]]) -> str:
 
 
 def _text(kind: str, text: str) -> Response:
-    return Response(text, mimetype=kind)
+    return LeanResponse(text, mimetype=kind)

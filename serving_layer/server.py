@@ -10,6 +10,7 @@ import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import uvloop
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
@@ -210,7 +211,8 @@ class HttpServer:
         ServeError
             If the server ends by itself.
         """
-        asyncio.run(self._run())
+        # A thread that hands over a result wakes this loop without letting go of Python's lock.
+        uvloop.run(self._run())
 
     async def _run(self) -> None:
         stop = asyncio.Event()

@@ -22,9 +22,15 @@ if TYPE_CHECKING:
 # collector would cost it more than they give.
 os.environ.setdefault("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
-# Deadlines would measure the load of the machine that runs the tests.
-settings.register_profile("gemsbok", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("gemsbok")
+# Deadlines would measure the load of the machine that runs the tests.  The same code gets the
+# same examples; HYPOTHESIS_PROFILE=explore looks for others.
+settings.register_profile(
+    "repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "explore", settings.get_profile("repeatable"), derandomize=False, max_examples=1000
+)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
 @pytest.fixture(scope="session")

@@ -168,7 +168,7 @@ class ExactIndex:
             plan=plan,
             vectors=vectors,
             inverse_norms=self.factors.inverse_norms(len(vectors)),
-            queries=np.stack([direction(query.vector) for query in queries]),
+            queries=np.stack([direction(query.vector, query.cosine) for query in queries]),
             n_products=sum(not query.cosine for query in queries),
             excluded=_exclusions(queries, len(vectors)),
             maxima=np.empty((len(queries), plan.n_blocks, plan.groups), np.float32),

@@ -100,7 +100,7 @@ class Inverted:
         depth = next((depth for depth in self.probes if depth >= wanted), None)
         if depth is None:
             return None
-        rows = self._search(direction(query.vector), depth)
+        rows = self._search(direction(query.vector, query.cosine), depth)
         found = np.array(sorted(rows.difference(query.exclude.tolist())), np.int64)
         score = cosines if self._cosine else dots
         top = top_of(found, score(self._factors.take(found), query.vector), query.n)

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from serving_layer.top_n.live import RowNumbers, Scores, Vectors
+from serving_layer.top_n.live import SHORTEST, RowNumbers, Scores, Vectors
 
 #: How many times more rows are asked for where too few pass a filter.
 _WIDEN = 8
@@ -55,15 +55,15 @@ class Search(Protocol):
         """Return the best rows."""
 
 
-def direction(vector: NDArray[np.floating]) -> Vectors:
-    """Return a query at length 1 in float32; a zero vector stays zero.
+def direction(vector: NDArray[np.floating], cosine: bool = False) -> Vectors:
+    """Return a query at length 1 in float32; what counts as a zero vector becomes zero.
 
     The order of the rows stays the same, and no product can overflow.
     """
     exact = vector.astype(np.float64)
     largest = float(np.abs(exact).max(initial=0.0))
-    if largest == 0:
-        return exact.astype(np.float32)
+    if largest == 0 or (cosine and float(np.linalg.norm(exact)) <= SHORTEST):
+        return np.zeros(len(exact), np.float32)
     scaled = exact / largest
     return np.asarray(scaled / np.linalg.norm(scaled), np.float32)
 

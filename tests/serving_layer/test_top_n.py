@@ -127,6 +127,15 @@ def test_extreme_magnitudes(scale: float) -> None:
     assert_same(found, brute_force(vectors, query))
 
 
+def test_a_query_that_counts_as_zero_has_no_angle_to_any_row() -> None:
+    vectors = np.array([[0.0, 0.0], [-1.0, 0.0]], np.float32)
+    query = Query(np.array([-1e-43, 0.0]), 1, cosine=True)
+    (found,) = index_of(vectors).top_n([query])
+    assert_same(found, brute_force(vectors, query))
+    (found,) = index_of(vectors).top_n([Query(query.vector, 1)])
+    assert found.rows.tolist() == [1]
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_any_matrix_equals_brute_force(data: st.DataObject) -> None:
