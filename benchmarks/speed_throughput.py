@@ -12,6 +12,7 @@ not grow.
 from __future__ import annotations
 
 import argparse
+import math
 import tempfile
 import threading
 import time
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.report import Figure, run
 from cli.local_kafka import LocalKafka
@@ -126,7 +128,7 @@ def at_rate(loop: Stack, rate: float, seconds: float, draw: np.random.Generator)
     times, lags = map(np.array, ledger.lags())
     first = ledger.sent[0][0]
     quarter = np.floor((times - first) / (ended - first) * 4)
-    middle, last = (float(np.median(lags[quarter == q])) for q in (1, 3))
+    middle, last = (median(lags[quarter == q]) for q in (1, 3))
     notes = {
         "events/s reached": round(len(pairs) / (ended - first)),
         "p99": round(float(np.quantile(lags, 0.99)), 2),
@@ -138,6 +140,11 @@ def at_rate(loop: Stack, rate: float, seconds: float, draw: np.random.Generator)
     return Figure(
         f"lag at {rate:,.0f} events/s, median", "s", [float(np.median(lags))], notes=notes
     )
+
+
+def median(lags: NDArray[np.float64]) -> float:
+    """Return the median; NaN where nothing was folded in at all."""
+    return float(np.median(lags)) if len(lags) else math.nan
 
 
 def measure(given: argparse.Namespace) -> Iterator[Figure]:

@@ -12,11 +12,12 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
-from typing import Any
+from typing import Any, TypeVar
 
 from py4j.java_gateway import GatewayParameters, JavaGateway, launch_gateway
 from py4j.protocol import Py4JError, Py4JJavaError
@@ -24,6 +25,8 @@ from py4j.protocol import Py4JError, Py4JJavaError
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 10.0
+
+T = TypeVar("T")
 
 
 class EvaluatorError(RuntimeError):
@@ -63,10 +66,11 @@ class Evaluator:
         self._document = document
         self._heap = heap
         self._java, self._model = self._loaded(None)
-        self.inputs: list[str] = list(self._model.inputNames())
-        self.outputs: list[str] = list(self._model.outputNames())
-        self.element = str(self._model.modelElement().toString())
-        self.function = str(self._model.functionName().toString())
+        told = self._java.told
+        self.inputs: list[str] = told(self._model.inputNames(), list)
+        self.outputs: list[str] = told(self._model.outputNames(), list)
+        self.element: str = told(self._model.modelElement(), str)
+        self.function: str = told(self._model.functionName(), str)
 
     def score(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
         """Score rows.
@@ -94,11 +98,11 @@ class Evaluator:
         table = json.dumps({"columns": list(names), "data": rows}, allow_nan=False)
         java, model = self._java, self._model
         try:
-            text = _predicted(model, table)
+            text = java.predicted(model, table)
         except _GoneError as error:
             log.warning("%s; another is started", error)
-            self._java, self._model = self._loaded(java)
-            text = _predicted(self._model, table)
+            self._java, self._model = java, model = self._loaded(java)
+            text = java.predicted(model, table)
         result = json.loads(text)
         order = [result["columns"].index(name) for name in self.outputs]
         return [[row[column] for column in order] for row in result["data"]]
@@ -106,9 +110,9 @@ class Evaluator:
     def _loaded(self, dead: _Java | None) -> tuple[_Java, Any]:
         java = _running.get(self._heap, dead)
         try:
-            return java, java.gateway.jvm.org.pmml4s.model.Model.fromString(self._document)
+            return java, java.load(self, self._document)
         except Py4JJavaError as error:
-            message = f"PMML4S cannot load the document: {_reason(error)}"
+            message = f"PMML4S cannot load the document: {java.reason(error)}"
         except Py4JError as error:
             message = f"the Java process ended while it loaded the document: {error}"
         raise EvaluatorError(message)
@@ -116,10 +120,16 @@ class Evaluator:
 
 @dataclass(frozen=True, eq=False)
 class _Java:
-    """A Java process, and the way to it."""
+    """A Java process, and the way to it.
+
+    What Java holds for us is let go of by name.  Left to Python's collector, as is py4j's way,
+    it would be said over the network at any moment, and to a process that may have ended.
+    """
 
     process: Popen[bytes]
     gateway: JavaGateway
+    _held: list[tuple[weakref.ref[Evaluator], Any]] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def start(cls, heap: str) -> _Java:
@@ -135,8 +145,42 @@ class _Java:
         except (OSError, ValueError) as error:
             message = f"Java does not start: {error}"
             raise EvaluatorError(message) from error
-        parameters = GatewayParameters(port=port, auth_token=token)
+        parameters = GatewayParameters(port=port, auth_token=token, enable_memory_management=False)
         return cls(process, JavaGateway(gateway_parameters=parameters))
+
+    def load(self, owner: Evaluator, document: str) -> Any:
+        """Load a document for as long as its owner lives, and let go of those without one."""
+        with self._lock:
+            for entry in list(self._held):
+                if entry[0]() is None:
+                    self._held.remove(entry)
+                    self.gateway.detach(entry[1])
+            model = self.gateway.jvm.org.pmml4s.model.Model.fromString(document)
+            self._held.append((weakref.ref(owner), model))
+            return model
+
+    def predicted(self, model: Any, table: str) -> str:
+        """Return what PMML4S says of a table of rows."""
+        try:
+            return str(model.predict(table))
+        except Py4JJavaError as error:
+            message = f"the rows cannot be scored: {self.reason(error)}"
+            raise ScoreError(message) from error
+        except Py4JError as error:
+            message = f"the Java process that scores has ended: {error}"
+            raise _GoneError(message) from error
+
+    def reason(self, error: Py4JJavaError) -> str:
+        """Return what Java has thrown: the name of its class, and its text."""
+        kind, colon, text = self.told(error.java_exception, str).partition(": ")
+        return f"{kind.rpartition('.')[2]}{colon}{text}"
+
+    def told(self, held: Any, read: Callable[[Any], T]) -> T:
+        """Read something that Java holds for us, and let go of it."""
+        try:
+            return read(held)
+        finally:
+            self.gateway.detach(held)
 
     def end(self) -> None:
         self.gateway.close()
@@ -185,19 +229,3 @@ def _java_path() -> str:
         message = f"{where}; install Java 17 or newer, or set JAVA_HOME to it"
         raise FileNotFoundError(message)
     return found
-
-
-def _predicted(model: Any, table: str) -> str:
-    try:
-        return str(model.predict(table))
-    except Py4JJavaError as error:
-        message = f"the rows cannot be scored: {_reason(error)}"
-        raise ScoreError(message) from error
-    except Py4JError as error:
-        message = f"the Java process that scores has ended: {error}"
-        raise _GoneError(message) from error
-
-
-def _reason(error: Py4JJavaError) -> str:
-    thrown = error.java_exception
-    return f"{thrown.getClass().getSimpleName()}: {thrown.getMessage()}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -211,6 +212,19 @@ def test_a_java_process_that_died_is_replaced(monkeypatch: pytest.MonkeyPatch) -
     assert document.score(rows) == before
     assert shared._java is not first
     assert shared._java is not None
+    shared._java.end()
+
+
+def test_java_lets_go_of_documents_that_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = evaluator._Shared()
+    monkeypatch.setattr(evaluator, "_running", shared)
+    kept = [loaded(text_of("regression")).document]
+    for name in ("scorecard", "regression", "scorecard"):
+        kept[0] = loaded(text_of(name)).document
+        gc.collect()
+    assert shared._java is not None
+    assert len(shared._java._held) == 2, "the newest, and the one that was there as it came"
+    assert kept[0].score([kept[0].row("2000,false")])
     shared._java.end()
 
 
