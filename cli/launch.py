@@ -30,10 +30,21 @@ ByPython = Annotated[
 
 @dataclass(frozen=True)
 class Launch:
-    """A command and the environment variables that it needs beside the present ones."""
+    """A command and the environment variables that it needs beside the present ones.
+
+    Parameters
+    ----------
+    command : sequence of str
+        Program and arguments.
+    variables : mapping
+        The variables.
+    script : str, optional
+        The driver's Python program, where the command is spark-submit's.
+    """
 
     command: Sequence[str]
     variables: Mapping[str, str]
+    script: str | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -72,15 +83,20 @@ class Launch:
         """
         process = subprocess.Popen(self.command, env=self.environment, start_new_session=True)
 
-        def forward(*_: object) -> None:
-            for pid in children(process.pid) or [process.pid]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGTERM)
-
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, forward)
+            signal.signal(number, lambda *_: self.stop(process.pid))
         code = process.wait()
         return code if code >= 0 else 128 - code
+
+    def stop(self, pid: int) -> None:
+        """Tell the driver that the spark-submit of this number has started to stop.
+
+        It is told by its script from spark-submit's other children: Python's workers, and
+        commands by which Hadoop asks about files.  Before there is one, spark-submit is told.
+        """
+        for found in children(pid, self.script) or [pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(found, signal.SIGTERM)
 
 
 def layer_arguments(conf: Path | None, sets: Sequence[str] | None) -> list[str]:
@@ -148,9 +164,10 @@ def by_spark_submit(layer: str, settings: Settings, arguments: Sequence[str]) ->
     command += ["--name", properties.pop("spark.app.name")]
     for name, value in properties.items():
         command += ["--conf", f"{name}={value}"]
-    command += [str(ROOT / f"{layer}_layer" / "__main__.py"), *arguments]
+    script = str(ROOT / f"{layer}_layer" / "__main__.py")
+    command += [script, *arguments]
     spark = {"SPARK_HOME": str(spark_home()), "PYSPARK_PYTHON": sys.executable}
-    return Launch(command, {**_variables(), **spark})
+    return Launch(command, {**_variables(), **spark}, script)
 
 
 def application_name(layer: str, settings: Settings) -> str:

@@ -166,14 +166,33 @@ def start_mark(pid: int) -> str | None:
     return None if fields is None or fields[0] in "ZX" else fields[19]
 
 
-def children(pid: int) -> list[int]:
-    """Return the numbers of the processes that the process has started and that still run."""
+def children(pid: int, script: str | None = None) -> list[int]:
+    """Return the numbers of the processes that the process has started and that still run.
+
+    Parameters
+    ----------
+    pid : int
+        The process.
+    script : str, optional
+        Only those that run this Python program.
+    """
     if not _has_proc():
         pairs = [line.split() for line in _ps("pid=,ppid=", "-A").splitlines()]
     else:
         found = [entry.name for entry in Path("/proc").glob("[0-9]*")]
         pairs = [[name, fields[1]] for name in found if (fields := _stat(int(name)))]
-    return [int(child) for child, parent in pairs if int(parent) == pid]
+    numbers = [int(child) for child, parent in pairs if int(parent) == pid]
+    return [child for child in numbers if script is None or _runs(child, script)]
+
+
+def _runs(pid: int, script: str) -> bool:
+    if not _has_proc():
+        return f" {script}" in _ps("args=", "-p", str(pid)).partition(" -")[0]
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return words[1:2] == [os.fsencode(script)]
 
 
 def _has_proc() -> bool:

@@ -14,12 +14,13 @@ import json
 import os
 import re
 import secrets
-import stat
 import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+from common.private_files import PrivateFileError, read_private
 
 Kind = Literal["bearer", "digest"]
 
@@ -99,15 +100,11 @@ def read_users(path: Path) -> list[User]:
         If it is absent, malformed, or others than its owner may read it.
     """
     try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            data = file.read()
-    except OSError as error:
-        message = f"{path} cannot be read: {error.strerror}; bin/gemsbok auth add makes it"
+        data = read_private(path)
+    except PrivateFileError as error:
+        made = "" if path.exists() else "; bin/gemsbok auth add makes it"
+        message = f"{error}{made}"
         raise CredentialsError(message) from error
-    if mode & 0o077:
-        message = f"{path} can be read by others (mode {mode:o}): chmod 600 {path}"
-        raise CredentialsError(message)
     try:
         return [_user(entry) for entry in json.loads(data)["users"]]
     except (ValueError, TypeError, KeyError) as error:

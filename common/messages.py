@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from common.coded_error import CodedError
+
 MODEL = "MODEL"
 MODEL_REF = "MODEL-REF"
 UP = "UP"
@@ -25,20 +27,10 @@ _VERSION = ("gemsbok-version", b"%d" % WIRE_VERSION)
 Headers = Sequence[tuple[str, bytes]]
 
 
-class MessageError(ValueError):
-    """A record that cannot be read; the text says which part and why.
+class MessageError(CodedError, ValueError):
+    """A record that cannot be read; the text says which part and why."""
 
-    Parameters
-    ----------
-    text : str
-        The reason, for people.
-    code : str, optional
-        The reason, for programs, as the dead-letter topic has it.
-    """
-
-    def __init__(self, text: str, code: str = "parse") -> None:
-        super().__init__(text)
-        self.code = code
+    CODE = "parse"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyarrow import fs
 
+from common.coded_error import CodedError
 from common.signing import read_key, signature
 
 if TYPE_CHECKING:
@@ -37,20 +38,10 @@ MAX_MODEL_BYTES = 512 * 1024 * 1024
 PARTIAL = ".partial"
 
 
-class StoreError(RuntimeError):
-    """A generation cannot be read, or fails its check; the text names the file and why.
+class StoreError(CodedError, RuntimeError):
+    """A generation cannot be read, or fails its check; the text names the file and why."""
 
-    Parameters
-    ----------
-    text : str
-        The reason, for people.
-    code : str, optional
-        The reason, for programs, as the dead-letter topic has it.
-    """
-
-    def __init__(self, text: str, code: str = "bad_model") -> None:
-        super().__init__(text)
-        self.code = code
+    CODE = "bad_model"
 
 
 @dataclass(frozen=True)

@@ -254,8 +254,9 @@ def read_application(root: etree._Element) -> str:
 def join_pmml_delimited(items: Iterable[str]) -> str:
     r"""Join strings by spaces, quoted where they need it, quotes escaped by a backslash.
 
-    A backslash is escaped by another, and a character that XML cannot hold is written as
-    ``\uXXXX``, so that :func:`parse_pmml_delimited` gives back any strings exactly.
+    A backslash is escaped by another, and a character that XML cannot hold is written as ``\u``
+    and four hexadecimal digits, so that :func:`parse_pmml_delimited` gives back any strings
+    exactly.
     """
     special = _SPECIAL.search
     return " ".join([_quoted(item) if not item or special(item) else item for item in items])

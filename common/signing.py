@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
-import stat
 from pathlib import Path
 
 from common.config_sources import ConfigError
+from common.private_files import PrivateFileError, read_private
 
 #: Bytes that a key has at least: as many as the hash.
 KEY_BYTES = 32
@@ -28,15 +27,10 @@ def read_key(path: Path) -> bytes:
         If there is no such file, others may read it, or it is shorter than 32 bytes.
     """
     try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            key = file.read()
-    except OSError as error:
-        message = f"batch.storage.key_file: {path} cannot be read: {error.strerror}"
+        key = read_private(path)
+    except PrivateFileError as error:
+        message = f"batch.storage.key_file: {error}"
         raise ConfigError(message) from error
-    if mode & 0o077:
-        message = f"batch.storage.key_file: others may read {path}: chmod 600 {path}"
-        raise ConfigError(message)
     if len(key) < KEY_BYTES:
         message = (
             f"batch.storage.key_file: {path} has {len(key)} bytes, {KEY_BYTES} are needed: "

@@ -19,11 +19,12 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from common.config import ConfigError
+from common.config import ConfigError, Settings
 
 KEY = "als.rescorer_provider_class"
 
@@ -177,6 +178,21 @@ def load_providers(names: str | Sequence[str] | None) -> RescorerProvider:
     given = [names] if isinstance(names, str) else list(names or ())
     providers = [_load(name.strip()) for text in given for name in text.split(",")]
     return providers[0] if len(providers) == 1 else _ProviderChain(providers)
+
+
+def providers_of(settings: Settings) -> RescorerProvider:
+    """Return the configured providers: the same ones whoever asks, in every form of a route.
+
+    Raises
+    ------
+    ConfigError
+        See :func:`load_providers`.
+    """
+    names = settings.section("als").rescorer_provider_class
+    return _loaded(names if names is None or isinstance(names, str) else tuple(names))
+
+
+_loaded = lru_cache(maxsize=8)(load_providers)
 
 
 def _load(name: str) -> RescorerProvider:

@@ -5,23 +5,20 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import Any
 
 from batch_layer.api import BatchContext
-from batch_layer.example_reader import Reading, read_examples
+from batch_layer.example_update import ExampleUpdate
 from batch_layer.examples import TrainingExamples
 from batch_layer.forest_evaluation import MAX_EXAMPLES, evaluate
 from batch_layer.forest_fit import fit
 from batch_layer.forest_grown import Fit
 from batch_layer.hyperparams import Values, values_of
-from batch_layer.training import Candidate, Evaluation, MLUpdate, Split
+from batch_layer.training import Candidate, Evaluation, Split
 from common.apps.forest import schema_of
 from common.config import ConfigError, Settings
 from common.forest import ForestModel
 from common.forest_pmml import write_forest_pmml
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
 
 #: Least values that make sense.
 _MINIMA = {
@@ -34,37 +31,22 @@ _MINIMA = {
 _MAX_DEPTH = 30
 
 
-class Batch(MLUpdate[TrainingExamples, ForestModel]):
+class Batch(ExampleUpdate[ForestModel]):
     """A random forest by Oryx's rules of split and evaluation."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self._schema = schema_of(settings)
-        self._impurities = _impurities(settings, self._schema.is_classification)
+        schema = schema_of(settings)
+        super().__init__(settings, settings.section("forest"), schema, [str(schema.target)])
+        self._impurities = _impurities(self.table, schema.is_classification)
 
     def hyperparameters(self) -> Mapping[str, Values]:
         """Return how trees are grown, all but their number."""
-        given = self.settings.section("forest").hyperparams
+        given = self.table.hyperparams
         values = {
             name: values_of(f"forest.hyperparams.{name}", getattr(given, name), minimum)
             for name, minimum in _MINIMA.items()
         }
         return {**values, "impurity": values_of("forest.hyperparams.impurity", self._impurities)}
-
-    def split(
-        self, context: BatchContext, new_data: DataFrame, past_data: DataFrame | None
-    ) -> Split[TrainingExamples] | None:
-        """Hold new rows out at random."""
-        forest, ml = self.settings.section("forest"), self.settings.ml
-        reading = Reading(
-            schema=self._schema,
-            required=frozenset([str(self._schema.target)]),
-            engine=forest.engine,
-            max_cells=forest.engine_max_cells,
-            test_fraction=ml.eval.test_fraction,
-            seed=ml.seed,
-        )
-        return read_examples(reading, context.n_events, new_data, past_data)
 
     def build_model(
         self, context: BatchContext, train: TrainingExamples, candidate: Candidate
@@ -82,16 +64,8 @@ class Batch(MLUpdate[TrainingExamples, ForestModel]):
             return Evaluation(math.nan)
         return evaluate(model, split.test.sample(MAX_EXAMPLES, self.settings.ml.seed))
 
-    def engine(self, split: Split[TrainingExamples]) -> str:
-        """Return ``sklearn`` or ``mllib``."""
-        return split.everything.engine
-
-    def release(self, split: Split[TrainingExamples]) -> None:
-        """Free the executors' memory."""
-        split.everything.release()
-
     def _fit(self, candidate: Candidate) -> Fit:
-        forest, chosen = self.settings.section("forest"), candidate.hyperparameters
+        forest, chosen = self.table, candidate.hyperparameters
         cores = forest.threads or os.cpu_count() or 1
         return Fit(
             num_trees=forest.num_trees,
@@ -108,9 +82,9 @@ class Batch(MLUpdate[TrainingExamples, ForestModel]):
         )
 
 
-def _impurities(settings: Settings, classification: bool) -> str | list[str]:
+def _impurities(table: Any, classification: bool) -> str | list[str]:
     """Return the impurities to try; raises ConfigError for one of the other kind of target."""
-    given: str | list[str] | None = settings.section("forest").hyperparams.impurity
+    given: str | list[str] | None = table.hyperparams.impurity
     if given is None:
         return "entropy" if classification else "variance"
     fitting = ["entropy", "gini"] if classification else ["variance"]

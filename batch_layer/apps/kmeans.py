@@ -3,58 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from batch_layer.api import BatchContext
-from batch_layer.example_reader import Reading, read_examples
+from batch_layer.example_update import ExampleUpdate
 from batch_layer.examples import TrainingExamples
 from batch_layer.hyperparams import Values, values_of
 from batch_layer.kmeans_evaluation import MAX_SILHOUETTE_POINTS, silhouette, spread
 from batch_layer.kmeans_fit import Fit, fit, moments
-from batch_layer.training import Candidate, Evaluation, MLUpdate, Split
+from batch_layer.training import Candidate, Evaluation, Split
 from common.apps.kmeans import schema_of
 from common.config import Settings
 from common.kmeans_pmml import KMeansModel, write_kmeans_pmml
 from common.kmeans_transform import Transformation
 
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
 
-
-class Batch(MLUpdate[TrainingExamples, KMeansModel]):
+class Batch(ExampleUpdate[KMeansModel]):
     """K-means by Oryx's rules of split and evaluation."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
-        self._schema = schema_of(settings)
+        schema = schema_of(settings)
+        super().__init__(settings, settings.section("kmeans"), schema, schema.active)
 
     def hyperparameters(self) -> Mapping[str, Values]:
         """Return k."""
-        k = self.settings.section("kmeans").hyperparams.k
+        k = self.table.hyperparams.k
         return {"k": values_of("kmeans.hyperparams.k", k, 2)}
-
-    def split(
-        self, context: BatchContext, new_data: DataFrame, past_data: DataFrame | None
-    ) -> Split[TrainingExamples] | None:
-        """Hold new rows out at random."""
-        kmeans, ml = self.settings.section("kmeans"), self.settings.ml
-        reading = Reading(
-            schema=self._schema,
-            required=frozenset(self._schema.active),
-            engine=kmeans.engine,
-            max_cells=kmeans.engine_max_cells,
-            test_fraction=ml.eval.test_fraction,
-            seed=ml.seed,
-        )
-        return read_examples(reading, context.n_events, new_data, past_data)
 
     def build_model(
         self, context: BatchContext, train: TrainingExamples, candidate: Candidate
     ) -> KMeansModel | None:
         """Find clusters, and write ``model.pmml``."""
-        kmeans = self.settings.section("kmeans")
+        kmeans = self.table
         transformation = Transformation.of(
-            self._schema, train.encoding(), moments(train) if kmeans.standardize else ()
+            self.schema, train.encoding(), moments(train) if kmeans.standardize else ()
         )
         how = Fit(
             k=int(candidate.hyperparameters["k"]),
@@ -64,7 +45,7 @@ class Batch(MLUpdate[TrainingExamples, KMeansModel]):
             seed=candidate.seed,
         )
         clusters = fit(train, transformation, how)
-        model = KMeansModel(self._schema, transformation, clusters, context.timestamp)
+        model = KMeansModel(self.schema, transformation, clusters, context.timestamp)
         (candidate.directory / self.model_file).write_bytes(write_kmeans_pmml(model))
         return model
 
@@ -76,7 +57,7 @@ class Batch(MLUpdate[TrainingExamples, KMeansModel]):
         Higher is better: the silhouette and Dunn's index as they are, the Davies-Bouldin index
         and the sum of squared errors negated.
         """
-        strategy = self.settings.section("kmeans").evaluation_strategy
+        strategy = self.table.evaluation_strategy
         if strategy == "SILHOUETTE":
             sample = split.everything.sample(MAX_SILHOUETTE_POINTS, self.settings.ml.seed)
             value = silhouette(model, sample)
@@ -87,11 +68,3 @@ class Batch(MLUpdate[TrainingExamples, KMeansModel]):
         if strategy == "DAVIES_BOULDIN":
             return Evaluation(-found.davies_bouldin, {"davies_bouldin": found.davies_bouldin})
         return Evaluation(-found.sse, {"sse": found.sse})
-
-    def engine(self, split: Split[TrainingExamples]) -> str:
-        """Return ``sklearn`` or ``mllib``."""
-        return split.everything.engine
-
-    def release(self, split: Split[TrainingExamples]) -> None:
-        """Free the executors' memory."""
-        split.everything.release()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +17,7 @@ from cli.demo.layers import BATCH, SERVING, SPEED, Layers
 from cli.demo.screen import Screen
 from cli.demo.story import Story
 from cli.demo.workspace import Workspace
+from cli.errors import UserError
 from common.model_store import Generation, ModelStore
 
 #: Events of one request while the past is sent.
@@ -132,6 +134,23 @@ class Course:
         self.stage = stage
         self.layers = stage.layers
         self.story = story
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Let what happens in the block be told by whoever knows best, and close the client.
+
+        Raises
+        ------
+        UserError
+            If a process has ended: it says more than the one that misses it.
+        """
+        try:
+            yield
+        except UserError:
+            self.layers.check()
+            raise
+        finally:
+            self.serving.close()
 
     @cached_property
     def serving(self) -> ServingClient:

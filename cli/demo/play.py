@@ -82,14 +82,8 @@ class Demo:
         UserError
             If a process ends or refuses something.
         """
-        try:
+        with self._course.watched():
             return self._play(screen)
-        except UserError:
-            # A process that has died says more than the one that misses it.
-            self._layers.check()
-            raise
-        finally:
-            self._serving.close()
 
     def _play(self, screen: Screen) -> Summary:
         with screen.starting():

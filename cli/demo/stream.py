@@ -13,7 +13,6 @@ from cli.demo.live import ASKING_THREADS, Clock, ticks
 from cli.demo.next_steps import Kept
 from cli.demo.screen import Screen
 from cli.demo.stream_summary import StreamSummary
-from cli.errors import UserError
 from cli.processes import POLL_SECONDS
 from common.model_store import Generation
 
@@ -54,14 +53,8 @@ class StreamDemo:
         UserError
             If a process ends or refuses something.
         """
-        try:
+        with self._course.watched():
             return self._play(screen)
-        except UserError:
-            # A process that has died says more than the one that misses it.
-            self._layers.check()
-            raise
-        finally:
-            self._course.serving.close()
 
     def _play(self, screen: Screen) -> StreamSummary:
         with ThreadPoolExecutor(ASKING_THREADS) as pool:

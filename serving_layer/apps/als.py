@@ -40,7 +40,7 @@ from serving_layer.http import (
     switch,
     unknown_id,
 )
-from serving_layer.rescorer import Rescorer, RescorerProvider, load_providers
+from serving_layer.rescorer import Rescorer, RescorerProvider, providers_of
 from serving_layer.v1.als import resources
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def blueprint(settings: Settings, clock: Callable[[], float] = time.time) -> Blu
         If a class of ``als.rescorer_provider_class`` cannot be used.
     """
     routes = Blueprint("als", __name__)
-    provider = load_providers(settings.section("als").rescorer_provider_class)
+    provider = providers_of(settings)
     _recommendation_routes(routes, provider)
     _similarity_routes(routes, provider)
     _estimate_routes(routes)

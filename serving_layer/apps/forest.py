@@ -10,6 +10,7 @@ from common.apps.forest import encoding_of, read_model, schema_of
 from common.forest_payload import apply_update
 from common.forest_pmml import write_forest_pmml
 from common.messages import MessageError
+from serving_layer.example_routes import add_example_routes
 from serving_layer.forest_view import ForestView
 from serving_layer.http import (
     LINES,
@@ -17,7 +18,6 @@ from serving_layer.http import (
     NUMBERS,
     RECORDS,
     ROWS,
-    SENT,
     WORD,
     WORDS,
     Form,
@@ -29,7 +29,6 @@ from serving_layer.http import (
     respond_rows,
     respond_value,
     respond_values,
-    send_events,
 )
 from serving_layer.v1.forest import resources
 
@@ -76,7 +75,7 @@ def blueprint(settings: Settings) -> Blueprint:
     routes = Blueprint("forest", __name__)
     _prediction_routes(routes)
     _importance_routes(routes)
-    _event_routes(routes)
+    add_example_routes(routes, "/train")
     return routes
 
 
@@ -137,17 +136,3 @@ def _importance_routes(routes: Blueprint) -> None:
     def importance(number: str) -> Response:
         """Tell how much one predictor matters; they are counted from 0."""
         return respond_value(model(Serving).view.importance(number))
-
-
-def _event_routes(routes: Blueprint) -> None:
-    @routes.post("/train/<datum>")
-    @describe(reply=SENT)
-    def train(datum: str) -> Response:
-        """Send an example to learn from."""
-        return send_events([datum])
-
-    @routes.post("/train")
-    @describe(body=LINES, reply=SENT)
-    def train_lines() -> Response:
-        """Send examples to learn from; all of them, or none where one is bad."""
-        return send_events(body_lines())

@@ -14,11 +14,11 @@ from common.kmeans_payload import decode_update
 from common.kmeans_pmml import KMeansModel, write_kmeans_pmml
 from common.lines import LineError
 from common.messages import MessageError
+from serving_layer.example_routes import add_example_routes
 from serving_layer.http import (
     LINES,
     NUMBER,
     NUMBERS,
-    SENT,
     Form,
     body_lines,
     describe,
@@ -26,7 +26,6 @@ from serving_layer.http import (
     reads,
     respond_value,
     respond_values,
-    send_events,
 )
 from serving_layer.ingest import bad_line, refuse_bad_lines
 from serving_layer.metrics import metrics
@@ -135,18 +134,7 @@ def blueprint(settings: Settings) -> Blueprint:
         clusters, point = serving.loaded.clusters, serving.point(datum)
         return respond_value(float(clusters.distances(point, clusters.nearest(point))[0]))
 
-    @routes.post("/add/<datum>")
-    @describe(reply=SENT)
-    def add(datum: str) -> Response:
-        """Send an example to learn from."""
-        return send_events([datum])
-
-    @routes.post("/add")
-    @describe(body=LINES, reply=SENT)
-    def add_lines() -> Response:
-        """Send examples to learn from; all of them, or none where one is bad."""
-        return send_events(body_lines())
-
+    add_example_routes(routes, "/add")
     return routes
 
 

@@ -19,7 +19,7 @@ from serving_layer.context import model
 from serving_layer.describe import describe
 from serving_layer.errors import ApiError, unknown_id
 from serving_layer.ingest import reads
-from serving_layer.rescorer import Rescorer, RescorerProvider, load_providers
+from serving_layer.rescorer import Rescorer, RescorerProvider, providers_of
 from serving_layer.v1 import PREFIX, als_search
 from serving_layer.v1.als_models import (
     BatchResult,
@@ -60,7 +60,7 @@ def resources(settings: Settings, clock: Callable[[], float] = time.time) -> Blu
         Seconds since 1970, for events that come without a timestamp.
     """
     routes = Blueprint("als_v1", __name__, url_prefix=PREFIX)
-    provider = load_providers(settings.section("als").rescorer_provider_class)
+    provider = providers_of(settings)
     _recommendations(routes, provider)
     _user_resources(routes)
     _item_resources(routes, provider)

@@ -125,7 +125,7 @@ def test_the_printed_command_is_the_one_that_runs(tmp_path: Path) -> None:
 SUPERVISOR = """
 import sys
 from cli.launch import Launch
-sys.exit(Launch(["sh", "-c", sys.argv[1]], {}).supervise())
+sys.exit(Launch(["sh", "-c", sys.argv[1]], {}, sys.argv[2]).supervise())
 """
 #: As spark-submit does: a process that waits for the driver and ends with its exit code.
 DRIVER = """
@@ -137,20 +137,28 @@ time.sleep(600)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_supervisor_that_is_told_to_stop_stops_the_driver(number: signal.Signals) -> None:
-    script = f"{shlex.join([sys.executable, '-c', DRIVER])}; exit $?"
-    command = [sys.executable, "-c", SUPERVISOR, script]
+def test_a_supervisor_that_is_told_to_stop_stops_the_driver_alone(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER)
+    # spark-submit has other children too; the driver's exit code tells that this one ended well.
+    other = "sleep 600 & other=$!"
+    driver = f"{shlex.join([sys.executable, str(script)])}; code=$?"
+    submit = f"{other}; {driver}; kill -0 $other || code=8; kill $other; exit $code"
+    command = [sys.executable, "-c", SUPERVISOR, submit, str(script)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, text=True) as supervisor:
         assert supervisor.stdout is not None
         assert supervisor.stdout.readline() == "awake\n"
         (submit,) = children(supervisor.pid)
-        assert len(children(submit)) == 1
+        assert len(children(submit)) == 2
+        assert len(children(submit, str(script))) == 1
         supervisor.send_signal(number)
         assert supervisor.wait(20) == 7
 
 
 def test_a_supervisor_tells_by_which_signal_spark_submit_ended() -> None:
-    command = [sys.executable, "-c", SUPERVISOR, "kill -9 $$"]
+    command = [sys.executable, "-c", SUPERVISOR, "kill -9 $$", "driver.py"]
     assert subprocess.run(command, cwd=ROOT, check=False).returncode == 137
 
 

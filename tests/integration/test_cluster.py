@@ -23,7 +23,6 @@ import pytest
 from cli import paths, ports
 from cli.files import last_lines
 from cli.launch import Launch, by_spark_submit, layer_arguments, spark_home
-from cli.processes import children
 from cli.topics import create_topics
 from common.broker import Broker, open_broker
 from common.broker.api import read_all
@@ -202,8 +201,7 @@ def speed_layer(conf: Path) -> Iterator[Path]:
     try:
         wait_for(lambda: "layer started" in log.read_text(), 60, lambda: last_lines(log, 20))
         yield log
-        (driver,) = children(process.pid)
-        os.kill(driver, signal.SIGTERM)
+        launch.stop(process.pid)
         assert process.wait(60) == 0, last_lines(log, 20)
     finally:
         if process.poll() is None:

@@ -15,7 +15,7 @@ from rich.console import Console
 from cli.demo import stream
 from cli.demo.act import Act
 from cli.demo.client import ServingClient
-from cli.demo.course import Options, Scene, Stage
+from cli.demo.course import Course, Options, Scene, Stage
 from cli.demo.interrupts import Interrupts
 from cli.demo.layers import Layers
 from cli.demo.screen import screen_for
@@ -94,14 +94,13 @@ class FakeLayers:
         assert reached(), what
 
 
-class FakeCourse:
+class FakeCourse(Course):
     """All steps up to the live events, none of which takes any time."""
 
     def __init__(self, scene: Scene, stage: Stage, story: Story) -> None:
+        super().__init__(scene, stage, story)
         self.log: list[str] = []
-        self.serving = FakeServing(self.log)
-        self.layers = stage.layers
-        self.story = story
+        self.serving: Any = FakeServing(self.log)
 
     def start(self) -> None:
         with self.story.step("broker") as step:

@@ -1,0 +1,32 @@
+"""Files with secrets, which nobody but their owner may read."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+
+class PrivateFileError(OSError):
+    """A file with a secret cannot be read, or others than its owner may; the text says which."""
+
+
+def read_private(path: Path) -> bytes:
+    """Read a file whole.
+
+    Raises
+    ------
+    PrivateFileError
+        If it cannot be read, or group or others have any right to it.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            data = file.read()
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}"
+        raise PrivateFileError(message) from error
+    if mode & 0o077:
+        message = f"{path} can be read by others (mode {mode:o}): chmod 600 {path}"
+        raise PrivateFileError(message)
+    return data
