@@ -3,8 +3,9 @@
 A :class:`FactorMatrix` is one side of a factorisation, users or items.  Its Gramian follows
 every change by the change alone, so that a fold-in never pays for a pass over all rows.
 
-A file of factors is an Arrow file (Feather) with one record batch, not compressed: its vectors
-are read straight into a matrix with room for more; ids and known items stay mapped.
+A file of factors is an Arrow file (Feather) with one record batch, not compressed.  It stays
+mapped: processes that hold the same generation share its memory, but for the vectors that have
+changed since.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import qr, solve_triangular
 
 from common.ids import Ids
+from common.mapped import mapped_rows
 from common.model_store import StoreError
 
 #: A Gramian is singular where a diagonal element of R is below this share of its norm (Oryx).
@@ -344,7 +346,8 @@ def write_factors(
 def read_factors(path: Path, with_known_items: bool = True, room: float = 0.0) -> StoredFactors:
     """Read a file of :func:`write_factors`.
 
-    The file may be removed afterwards, but not written: ids and known items stay mapped.
+    The file may be removed afterwards, but not written: it stays mapped.  Whoever writes to the
+    vectors changes a copy in memory.
 
     Parameters
     ----------
@@ -381,7 +384,7 @@ def read_factors(path: Path, with_known_items: bool = True, room: float = 0.0) -
 def _matrix(
     column: pa.FixedSizeListArray, file: io.BufferedReader, start: int, room: float
 ) -> NDArray[np.float32]:
-    """Read a column of fixed-size lists, of a file that is mapped at `start`, into a matrix."""
+    """Map a column of fixed-size lists, of a file that is mapped at `start`, as a matrix."""
     kind = column.type
     if not (pa.types.is_fixed_size_list(kind) and kind.value_type == pa.float32()):
         message = f"factors are {kind}"
@@ -390,12 +393,8 @@ def _matrix(
         message = "a vector is missing"
         raise ValueError(message)
     n_rows = len(column)
-    # Pages that are never written take no memory.
-    matrix = np.zeros((n_rows + math.ceil(room * n_rows), kind.list_size), np.float32)
-    if n_rows:
-        file.seek(column.values.buffers()[1].address - start)
-        file.readinto(matrix[:n_rows].data.cast("B"))
-    return matrix
+    offset = column.values.buffers()[1].address - start if n_rows else 0
+    return mapped_rows(file, offset, (n_rows, kind.list_size), math.ceil(room * n_rows))
 
 
 def _all_finite(vectors: NDArray[np.float32]) -> bool:

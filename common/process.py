@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib
 import importlib.util
 import logging
@@ -71,6 +72,16 @@ def _escaped(found: re.Match[str]) -> str:
 def keep_files_private() -> None:
     """Let only the owner read what this process and its children write from now on."""
     os.umask(0o077)
+
+
+def return_freed_memory() -> None:
+    """Give the system back what has been freed, where the C library can (glibc's).
+
+    It would keep what it has used once: tens of megabytes after a large model has been read.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def log_to_stderr(stream: TextIO | None = None) -> None:

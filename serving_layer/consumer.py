@@ -19,7 +19,7 @@ from common.broker import Broker, BrokerError, Reader, Record
 from common.config import Settings
 from common.messages import MODEL, MODEL_REF, PROGRESS, UP, Message, MessageError
 from common.model_store import Generation, ModelStore, StoreError
-from common.process import has_layer
+from common.process import has_layer, return_freed_memory
 from common.updates import ModelMessage, SequenceLog, reached, resolve, start_position, stored
 from serving_layer.api import ServingModel
 
@@ -233,6 +233,7 @@ class Consumer:
         slot.created = model.files.manifest.created / 1000 if model.files else self._sources.clock()
         started = time.perf_counter()
         slot.model.load(model)
+        return_freed_memory()
         self._next = slot
         self.counts["models"] += 1
         log.info("generation %s loaded in %.2f s", model.generation, time.perf_counter() - started)
