@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Sequence
@@ -295,6 +296,48 @@ def test_callers_that_come_meanwhile_share_a_computation() -> None:
         thread.join(10)
     assert answers == {number: number * number for number in range(10)}
     assert [len(batch) for batch in batches] == [1, 4, 4, 1]
+
+
+def test_those_just_answered_are_waited_for_and_asked_together() -> None:
+    batches: list[int] = []
+    taken = threading.Event()
+
+    def compute(queries: list[int]) -> Sequence[int]:
+        batches.append(len(queries))
+        if len(batches) == 1:
+            assert taken.wait(30)
+        return queries
+
+    # A clock by which every computation takes a second, and a patience that outlasts the test.
+    times = itertools.count()
+    gatherer: Gatherer[int, int] = Gatherer(compute, patience=60, clock=lambda: next(times))
+
+    def ask_often(number: int, times: int) -> None:
+        for _ in range(times):
+            assert gatherer.ask(number) == number
+
+    # The one who comes first is computed alone once.
+    often = [21, *[20] * 7]
+    threads = [threading.Thread(target=ask_often, args=pair) for pair in enumerate(often)]
+    threads[0].start()
+    deadline = time.monotonic() + 30
+    while not batches:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    for thread in threads[1:]:
+        thread.start()
+    while len(gatherer._waiting) < 7:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    taken.set()
+    for thread in threads:
+        thread.join(60)
+    assert batches == [1, *[8] * 20]
+
+
+def test_one_who_asks_alone_waits_for_nobody() -> None:
+    gatherer: Gatherer[int, int] = Gatherer(lambda queries: queries, patience=1e9)
+    assert [gatherer.ask(number) for number in range(100)] == list(range(100))
 
 
 def test_a_failing_computation_fails_its_callers_and_no_other() -> None:
