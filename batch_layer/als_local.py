@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -13,6 +12,7 @@ from scipy.sparse import csr_matrix
 
 from batch_layer.als_data import Factorization, Pairs, Preparation, lists_of, pairs_of, rows_of
 from batch_layer.als_solver import Fit, factorize, n_threads
+from batch_layer.parallel import in_threads
 from common.als_events import Interactions, aggregate, decay, parse
 
 #: Rows read at once: many, as each call has its own price, but some for each core.
@@ -28,12 +28,9 @@ class LocalEvents:
     interactions: Interactions
 
     @classmethod
-    def of(cls, rows: pa.Table) -> LocalEvents:
+    def of(cls, rows: Iterable[pa.RecordBatch]) -> LocalEvents:
         """Read history rows (columns ``partition, offset, timestamp, value``)."""
-        chunks = (rows.slice(start, _CHUNK) for start in range(0, len(rows), _CHUNK))
-        batches = [batch for chunk in chunks for batch in chunk.combine_chunks().to_batches()]
-        with ThreadPoolExecutor(n_threads(), thread_name_prefix="parse") as pool:
-            return cls(_joined(list(pool.map(parse, batches))))
+        return cls(_joined(list(in_threads(parse, _in_chunks(rows), n_threads()))))
 
     def time_range(self) -> tuple[int, int] | None:
         """Return the oldest and the newest timestamp (ms); None if there are no events."""
@@ -93,6 +90,18 @@ def matrix(pairs: Pairs) -> csr_matrix:
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
     shape = (len(pairs.user_ids), len(pairs.item_ids))
     return csr_matrix((pairs.values, pairs.items, indptr), shape)
+
+
+def _in_chunks(rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Put batches together until they have about as many rows as are read at once."""
+    held: list[pa.RecordBatch] = []
+    for batch in rows:
+        held.append(batch)
+        if sum(map(len, held)) >= _CHUNK:
+            yield pa.concat_batches(held)
+            held = []
+    if held:
+        yield pa.concat_batches(held)
 
 
 def _joined(parts: Sequence[Interactions]) -> Interactions:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
 
     from common.config import Settings
     from common.model_store import Generation
+
+
+def through_spark(rows: DataFrame, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Bring columns of a frame to the driver by Spark itself."""
+    return iter(rows.select(*columns).toArrow().to_batches())
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,10 @@ class BatchContext:
         Milliseconds since 1970 at the generation's start; the only clock that training reads.
     n_events : int
         Number of rows in new and past data together.
+    read : callable
+        Brings columns of new or past data to the driver: ``read(rows, columns)`` returns record
+        batches, in no order.  That of the layer reads from the history's files, several times
+        faster than Spark, where these hold just the same rows.
     """
 
     spark: SparkSession
@@ -37,6 +47,7 @@ class BatchContext:
     directory: Path
     timestamp: int
     n_events: int
+    read: Callable[[DataFrame, Sequence[str]], Iterator[pa.RecordBatch]] = through_spark
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from batch_layer.api import BatchContext
 from batch_layer.examples import (
     HELD_OUT,
     LocalExamples,
@@ -19,7 +19,9 @@ from batch_layer.examples import (
     TrainingExamples,
     one_batch,
 )
-from batch_layer.training import Split, is_held_out
+from batch_layer.held_out import is_held_out
+from batch_layer.parallel import in_threads
+from batch_layer.training import Split
 from common.examples import parse
 from common.schema import InputSchema
 
@@ -30,8 +32,8 @@ log = logging.getLogger(__name__)
 
 Engine = Literal["auto", "mllib", "sklearn"]
 
-#: Lines parsed at once.
-_CHUNK = 100_000
+_COLUMNS = ("partition", "offset", "value")
+_IS_NEW = "is_new"
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Reading:
 
 
 def read_examples(
-    reading: Reading, n_events: int, new_data: DataFrame, past_data: DataFrame | None
+    reading: Reading, context: BatchContext, new_data: DataFrame, past_data: DataFrame | None
 ) -> Split[TrainingExamples] | None:
     """Read a history; None if it has no example.
 
@@ -77,18 +79,20 @@ def read_examples(
     ----------
     reading : Reading
         How.
-    n_events : int
-        Rows of new and past data together; by it ``auto`` chooses.
+    context : BatchContext
+        By the number of its events ``auto`` chooses.
     new_data, past_data : DataFrame
         As :meth:`batch_layer.api.BatchUpdate.run` gets them; only new data are held out.
     """
-    rows = _with_held_out(reading, new_data, past_data)
     found: Split[TrainingExamples]
-    found = (_on_executors if reading.on_executors(n_events) else _on_driver)(reading, rows)
-    if len(found.everything) < n_events:
+    if reading.on_executors(context.n_events):
+        found = _on_executors(reading, new_data, past_data)
+    else:
+        found = _on_driver(reading, _batches(context, new_data, past_data))
+    n_left_out = context.n_events - len(found.everything)
+    if n_left_out > 0:
         log.warning(
-            "%d lines of the history left out: they are not of this input_schema",
-            n_events - len(found.everything),
+            "%d lines of the history left out: they are not of this input_schema", n_left_out
         )
     if len(found.everything):
         return found
@@ -96,23 +100,19 @@ def read_examples(
     return None
 
 
-def _with_held_out(reading: Reading, new_data: DataFrame, past_data: DataFrame | None) -> DataFrame:
-    from pyspark.sql import functions as F
-
-    columns = ("partition", "offset", "value")
-    held_out = is_held_out(reading.test_fraction, reading.seed).alias(HELD_OUT)
-    new = new_data.select(*columns, held_out)
-    if past_data is None:
-        return new
-    return new.union(past_data.select(*columns, F.lit(False).alias(HELD_OUT)))
+def _batches(
+    context: BatchContext, new_data: DataFrame, past_data: DataFrame | None
+) -> Iterator[pa.RecordBatch]:
+    for rows, is_new in ((new_data, True), (past_data, False)):
+        if rows is not None:
+            for batch in context.read(rows, _COLUMNS):
+                yield batch.append_column(_IS_NEW, pa.repeat(is_new, len(batch)))
 
 
-def _on_driver(reading: Reading, rows: DataFrame) -> Split[TrainingExamples]:
-    kept = ("partition", "offset", HELD_OUT)
-    batches = rows.toArrow().to_batches(max_chunksize=_CHUNK)
-    with ThreadPoolExecutor(pa.cpu_count(), thread_name_prefix="examples") as pool:
-        parts = list(pool.map(lambda batch: _parsed(batch, reading, kept), batches))
-    table = one_batch(pa.Table.from_batches(parts))
+def _on_driver(reading: Reading, rows: Iterable[pa.RecordBatch]) -> Split[TrainingExamples]:
+    kept = ("partition", "offset")
+    parts = in_threads(lambda batch: _parsed(batch, reading, kept), rows, pa.cpu_count())
+    table = one_batch(pa.Table.from_batches(list(parts)))
     # By position: a feature may have the name of a column that is kept.
     n_features = len(reading.schema.active)
     partitions, offsets, held_out = (table.column(n_features + n) for n in range(3))
@@ -127,15 +127,20 @@ def _on_driver(reading: Reading, rows: DataFrame) -> Split[TrainingExamples]:
     return _split(everything, train, test)
 
 
-def _on_executors(reading: Reading, rows: DataFrame) -> Split[TrainingExamples]:
+def _on_executors(
+    reading: Reading, new_data: DataFrame, past_data: DataFrame | None
+) -> Split[TrainingExamples]:
     from pyspark.sql import functions as F
     from pyspark.sql.pandas.types import from_arrow_schema
 
     schema = _numbered(reading.schema)
+    rows = new_data.select(*_COLUMNS, F.lit(True).alias(_IS_NEW))
+    if past_data is not None:
+        rows = rows.union(past_data.select(*_COLUMNS, F.lit(False).alias(_IS_NEW)))
 
     def parsed(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            yield _parsed(batch, reading, (HELD_OUT,)).rename_columns(schema.names)
+            yield _parsed(batch, reading).rename_columns(schema.names)
 
     table = rows.mapInArrow(parsed, from_arrow_schema(schema)).persist()
     counts = table.agg(F.count("*"), F.count_if(HELD_OUT)).first()
@@ -152,12 +157,19 @@ def _split(
     return Split(everything, train if len(train) else None, test if len(test) else None)
 
 
-def _parsed(batch: pa.RecordBatch, reading: Reading, kept: Sequence[str]) -> pa.RecordBatch:
-    """Return the examples of history rows; behind their columns those that are `kept`."""
+def _parsed(batch: pa.RecordBatch, reading: Reading, kept: Sequence[str] = ()) -> pa.RecordBatch:
+    """Return the examples of history rows; behind their columns those `kept`, and `HELD_OUT`."""
     found, reasons = parse(batch["value"], reading.schema, reading.required)
     for name in kept:
         found = found.append_column(name, batch[name])
+    found = found.append_column(HELD_OUT, _held_out(batch, reading))
     return found if reasons.null_count == len(reasons) else found.filter(reasons.is_null())
+
+
+def _held_out(batch: pa.RecordBatch, reading: Reading) -> pa.BooleanArray:
+    partitions, offsets = (batch[name].to_numpy() for name in ("partition", "offset"))
+    by_hash = is_held_out(partitions, offsets, reading.test_fraction, reading.seed)
+    return pc.and_(pa.array(by_hash), batch[_IS_NEW])
 
 
 def _numbered(schema: InputSchema) -> pa.Schema:

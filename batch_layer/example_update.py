@@ -52,7 +52,7 @@ class ExampleUpdate(MLUpdate[TrainingExamples, Model], Generic[Model]):
             test_fraction=self.settings.ml.eval.test_fraction,
             seed=self.settings.ml.seed,
         )
-        return read_examples(reading, context.n_events, new_data, past_data)
+        return read_examples(reading, context, new_data, past_data)
 
     def engine(self, split: Split[TrainingExamples]) -> str:
         """Return ``sklearn`` or ``mllib``."""

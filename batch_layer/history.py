@@ -13,15 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 SCHEMA = (
     "topic_id STRING NOT NULL, partition INT NOT NULL, offset BIGINT NOT NULL, "
     "timestamp BIGINT NOT NULL COMMENT 'ms since 1970', key STRING, value STRING NOT NULL"
 )
 COLUMNS = ("topic_id", "partition", "offset", "timestamp", "key", "value")
-#: What a family sees of a row.
-EVENT_COLUMNS = COLUMNS[1:]
 #: A time (ms) after every event.
 END_OF_TIME = 2**63 - 1
 #: Small files beyond this number are merged.
@@ -199,49 +197,3 @@ class History:
         topic_id = max(found, key=lambda row: row["newest"])["topic_id"]
         offsets = {row["partition"]: row["next"] for row in found if row["topic_id"] == topic_id}
         return Complete("", topic_id, offsets)
-
-
-def at_or_after(topic_id: str, cut: Mapping[int, int]) -> Column:
-    """Return the condition of rows that a cut of a topic does not cover.
-
-    Rows of other topics are older than any cut: a topic that was made again starts anew.
-    """
-    from pyspark.sql import functions as F
-
-    covered = F.lit(False)
-    for partition, offset in cut.items():
-        covered |= (F.col("partition") == partition) & (F.col("offset") < offset)
-    return (F.col("topic_id") == topic_id) & ~covered
-
-
-@dataclass(frozen=True)
-class SplitSummary:
-    """How many rows lie on either side of a cut, and their times.
-
-    Attributes
-    ----------
-    new_rows, past_rows : int
-        Rows that the cut does not cover, and rows that it does.
-    data_range : (int, int)
-        Oldest and newest Kafka timestamp (ms) of all; (0, 0) where there are no rows.
-    """
-
-    new_rows: int
-    past_rows: int
-    data_range: tuple[int, int]
-
-
-def split_summary(rows: DataFrame, new: Column) -> SplitSummary:
-    """Count rows by a condition, in one pass."""
-    from pyspark.sql import functions as F
-
-    found = rows.groupBy(new.alias("new")).agg(
-        F.count("*").alias("rows"),
-        F.min("timestamp").alias("old"),
-        F.max("timestamp").alias("young"),
-    )
-    parts = {row["new"]: row for row in found.collect()}
-    counts = {side: row["rows"] for side, row in parts.items()}
-    oldest = min((row["old"] for row in parts.values()), default=0)
-    newest = max((row["young"] for row in parts.values()), default=0)
-    return SplitSummary(counts.get(True, 0), counts.get(False, 0), (oldest, newest))

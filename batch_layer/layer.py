@@ -13,7 +13,8 @@ from pyspark.errors import StreamingQueryException
 
 from batch_layer import retention
 from batch_layer.api import BatchContext, BatchUpdate, Built
-from batch_layer.history import EVENT_COLUMNS, Complete, History, at_or_after, split_summary
+from batch_layer.history import Complete, History
+from batch_layer.history_split import HistorySplit, split_history
 from batch_layer.ingest import Ingest, Ingested
 from batch_layer.publish import Publisher
 from common import __version__
@@ -25,7 +26,7 @@ from common.model_store import Generation, Manifest, ModelStore, StoreError
 from common.process import family_module
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import SparkSession
 
 log = logging.getLogger(__name__)
 
@@ -94,9 +95,7 @@ class _Data:
 
     complete: Complete
     version: int
-    new: DataFrame
-    past: DataFrame | None
-    data_range: tuple[int, int]
+    rows: HistorySplit
 
 
 class BatchLayer:
@@ -196,22 +195,24 @@ class BatchLayer:
         if cut == complete.offsets:
             return None
         version = self._history.version()
-        rows, new = self._history.rows(version), at_or_after(complete.topic_id, cut)
-        split = split_summary(rows, new)
-        self.report.new_rows, self.report.past_rows = split.new_rows, split.past_rows
-        if not split.new_rows:
-            return None
-        events = rows.select(*EVENT_COLUMNS, new.alias("new"))
-        past = events.where("NOT new").drop("new") if split.past_rows else None
-        return _Data(complete, version, events.where("new").drop("new"), past, split.data_range)
+        rows = split_history(self._history.rows(version), complete.topic_id, cut)
+        self.report.new_rows, self.report.past_rows = rows.n_new, rows.n_past
+        return _Data(complete, version, rows) if rows.n_new else None
 
     def _build(self, timestamp: int, data: _Data, parent: Generation | None) -> Generation | None:
         log.info("training on %d new and %d past rows", self.report.new_rows, self.report.past_rows)
         directory = self._with.store.new(timestamp)
-        n_events = self.report.new_rows + self.report.past_rows
-        context = BatchContext(self._with.spark, self._settings, directory, timestamp, n_events)
+        rows = data.rows
+        context = BatchContext(
+            self._with.spark,
+            self._settings,
+            directory,
+            timestamp,
+            rows.n_new + rows.n_past,
+            rows.read,
+        )
         with self.report.step("training"):
-            built = self._family.run(context, data.new, data.past)
+            built = self._family.run(context, rows.new, rows.past)
         failpoint("training")
         if built is None:
             self._with.store.discard_partial()
@@ -235,7 +236,7 @@ class BatchLayer:
             topic_id=data.complete.topic_id,
             cut=data.complete.offsets,
             history_version=data.version,
-            data_range=data.data_range,
+            data_range=data.rows.data_range,
             created=self._with.clock(),
             engine=built.engine,
             hyperparameters=built.hyperparameters,
@@ -264,7 +265,7 @@ class BatchLayer:
 
     def _age(self, data: _Data) -> None:
         storage = self._settings.batch.storage
-        reference = retention.reference_time(self._with.clock(), data.data_range[1])
+        reference = retention.reference_time(self._with.clock(), data.rows.data_range[1])
         retention.age_history(self._history, storage, reference)
         self._history.compact()
         retention.age_generations(self._with.store, self._settings.app, storage, reference)

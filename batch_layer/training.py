@@ -27,7 +27,7 @@ from batch_layer.candidates import write_candidates
 from batch_layer.hyperparams import Values, combinations
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import DataFrame
 
     from common.config import Settings
     from common.model_store import Generation
@@ -290,21 +290,3 @@ class MLUpdate(ABC, Generic[Data, Model]):
             log.warning("no model: all data together leave nothing to learn")
             return None
         return directory
-
-
-def split_rows(rows: DataFrame, test_fraction: float, seed: int) -> tuple[DataFrame, DataFrame]:
-    """Split history rows at random into train and test, each row by its coordinates.
-
-    A row is on the same side for the same seed, however Spark reads it: its (partition,
-    offset) and the seed make a hash, which falls below `test_fraction` of its range or not.
-    """
-    is_test = is_held_out(test_fraction, seed)
-    return rows.filter(~is_test), rows.filter(is_test)
-
-
-def is_held_out(test_fraction: float, seed: int) -> Column:
-    """Return the condition of the history rows that :func:`split_rows` holds out."""
-    from pyspark.sql import functions as F
-
-    hashed = F.xxhash64(F.lit(seed), F.col("partition"), F.col("offset"))
-    return hashed.bitwiseAND(0x7FFFFFFF) < F.lit(round(test_fraction * 2**31))

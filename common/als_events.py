@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from common.lines import sparse_strings, split_columns
+from common.lines import plain_columns, sparse_strings, split_columns
 from common.numeric_text import MAX_NUMBER, read_numbers
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,11 @@ log = logging.getLogger(__name__)
 MAX_ID_BYTES = 1024
 MAX_STRENGTH = MAX_NUMBER
 
+_IDS = pa.dictionary(pa.int32(), pa.string())
+#: Of a line's tokens.  Integers are strings: Arrow would take hexadecimal ones too.
+_KINDS = (_IDS, _IDS, pa.float64(), pa.string())
+#: Lines from which on it pays to prepare for reading in bulk.
+_MANY = 2000
 _MS_PER_DAY = 86_400_000
 _MAX_TIMESTAMP = str(2**63 - 1)
 #: Kafka offsets stay far below this, so that a partition and an offset fit into one int64.
@@ -73,8 +78,8 @@ class Interactions:
 class _Lines:
     """Lines as columns, with the reason for each that cannot be read."""
 
-    users: pa.StringArray
-    items: pa.StringArray
+    users: pa.DictionaryArray
+    items: pa.DictionaryArray
     values: NDArray[np.float64]
     timestamps: pa.Int64Array
     reasons: pa.StringArray
@@ -105,8 +110,8 @@ def parse(events: pa.RecordBatch) -> Interactions:
         for name in ("partition", "offset")
     )
     found = Interactions(
-        lines.users.dictionary_encode(),
-        lines.items.dictionary_encode(),
+        lines.users,
+        lines.items,
         lines.values,
         timestamps.to_numpy(zero_copy_only=False),
         partitions * _OFFSETS + offsets,
@@ -181,20 +186,38 @@ def aggregate(
         return interactions
     users, user_codes = _sorted_codes(interactions.users)
     items, item_codes = _sorted_codes(interactions.items)
-    pairs = user_codes * len(items) + item_codes
-    order = np.lexsort((interactions.positions, interactions.timestamps, pairs))
-    first = np.r_[True, np.diff(pairs[order]) != 0]
+    in_time = np.lexsort((interactions.positions, interactions.timestamps))
+    order, pairs = sorted_stably(
+        (user_codes * len(items) + item_codes)[in_time], len(users) * len(items)
+    )
+    order = in_time[order]
+    first = np.r_[True, pairs[1:] != pairs[:-1]]
     last = np.r_[first[1:], True]
     values = interactions.values[order]
     totals = _sums(values, first)[last] if implicit else values[last]
     kept = order[last]
+    user_codes, item_codes = np.divmod(pairs[last], len(items))
     return Interactions(
-        _dictionary(user_codes[kept], users),
-        _dictionary(item_codes[kept], items),
+        _dictionary(user_codes, users),
+        _dictionary(item_codes, items),
         _logarithm(totals, epsilon) if log_strength else totals,
         interactions.timestamps[kept],
         interactions.positions[kept],
     )
+
+
+def sorted_stably(
+    keys: NDArray[np.int64], bound: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the stable order of keys, which are at least 0 and below a bound, and sorted keys."""
+    n_bits = len(keys).bit_length()
+    if bound >= 1 << (63 - n_bits):
+        order = np.argsort(keys, kind="stable")
+        return order, keys[order]
+    # Numbers that hold key and row are sorted many times faster than rows are by their keys.
+    both = keys << n_bits | np.arange(len(keys))
+    both.sort()
+    return both & ((1 << n_bits) - 1), both >> n_bits
 
 
 def _sums(values: NDArray[np.float64], first: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -214,11 +237,17 @@ def _logarithm(values: NDArray[np.float64], epsilon: float) -> NDArray[np.float6
 
 def _sorted_codes(column: pa.DictionaryArray) -> tuple[pa.StringArray, NDArray[np.int64]]:
     """Return the sorted dictionary of the ids in use, and each row's number in it."""
-    used = column.cast(pa.string()).dictionary_encode()
+    codes = column.indices.to_numpy()
+    in_use = np.zeros(len(column.dictionary), np.bool_)
+    in_use[codes] = True
+    # A dictionary may hold an id twice.
+    used = column.dictionary.filter(pa.array(in_use)).dictionary_encode()
     order = pc.sort_indices(used.dictionary).to_numpy()
     ranks = np.empty(len(order), np.int64)
     ranks[order] = np.arange(len(order))
-    return used.dictionary.take(pa.array(order)), ranks[used.indices.to_numpy()]
+    numbers = np.zeros(len(in_use), np.int64)
+    numbers[in_use] = ranks[used.indices.to_numpy()]
+    return used.dictionary.take(pa.array(order)), numbers[codes]
 
 
 def _dictionary(codes: NDArray[np.int64], ids: pa.StringArray) -> pa.DictionaryArray:
@@ -226,8 +255,37 @@ def _dictionary(codes: NDArray[np.int64], ids: pa.StringArray) -> pa.DictionaryA
 
 
 def _read(lines: pa.StringArray) -> _Lines:
+    """Read lines: in bulk where all of them are plain and good, else by every rule."""
+    lines = lines.cast(pa.string())
+    return (_read_plain(lines) if len(lines) >= _MANY else None) or _read_any(lines)
+
+
+def _read_plain(lines: pa.StringArray) -> _Lines | None:
+    """Read lines of one form, none with quotes and the like; None where one may be refused."""
+    n_tokens = str(lines[0]).count(",") + 1
+    if not 2 <= n_tokens <= len(_KINDS):
+        return None
+    columns = plain_columns(lines, n_tokens, dict(enumerate(_KINDS[:n_tokens])))
+    if columns is None:
+        return None
+    missing = [pa.array(np.ones(len(lines))), pa.nulls(len(lines), pa.string())]
+    users, items, strengths, times = columns + missing[n_tokens - 2 :]
+    timestamps, bad_times = _timestamps(times)
+    in_range = pc.all(pc.less_equal(pc.abs(strengths), MAX_STRENGTH), min_count=0)
+    if bad_times.any() or not (in_range.as_py() and _are_good(users) and _are_good(items)):
+        return None
+    values = strengths.to_numpy(zero_copy_only=False)
+    return _Lines(users, items, values, timestamps, pa.nulls(len(lines), pa.string()))
+
+
+def _are_good(ids: pa.DictionaryArray) -> bool:
+    rules = _id_rules("id", ids.dictionary)
+    return not ids.null_count and not any(broken.any() for broken in rules.values())
+
+
+def _read_any(lines: pa.StringArray) -> _Lines:
     """Split lines, read their numbers, and apply every rule; the first that fails is named."""
-    (users, items, strengths, times), reasons = split_columns(lines.cast(pa.string()), 2, 4)
+    (users, items, strengths, times), reasons = split_columns(lines, 2, 4)
     values, bad_strengths = _strengths(strengths)
     timestamps, bad_times = _timestamps(times)
     rules = {
@@ -240,7 +298,7 @@ def _read(lines: pa.StringArray) -> _Lines:
     if broken.any():
         found = {row: _first(rules, row) for row in np.flatnonzero(broken)}
         reasons = pc.coalesce(reasons, sparse_strings(found, len(lines)))
-    return _Lines(users, items, values, timestamps, reasons)
+    return _Lines(users.dictionary_encode(), items.dictionary_encode(), values, timestamps, reasons)
 
 
 def _first(rules: dict[str, NDArray[np.bool_]], row: Any) -> str:

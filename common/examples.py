@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from common.lines import LineError, parse_line, sparse_strings, split_columns
-from common.numeric_text import read_number, read_numbers
+from common.lines import LineError, parse_line, plain_columns, sparse_strings, split_columns
+from common.numeric_text import MAX_NUMBER, read_number, read_numbers
 from common.schema import InputSchema
 
 MAX_CATEGORY_BYTES = 1024
@@ -55,8 +55,12 @@ def parse(
         ``missing_value``, ``not_a_number`` or ``bad_category``, or a message alone where it is
         not a line of so many fields.
     """
+    lines = lines.cast(pa.string())
+    plain = _parse_plain(lines, schema, required)
+    if plain is not None:
+        return plain, pa.nulls(len(lines), pa.string())
     n_fields = len(schema.names)
-    fields, reasons = split_columns(lines.cast(pa.string()), n_fields, n_fields)
+    fields, reasons = split_columns(lines, n_fields, n_fields)
     columns = {}
     for name, field in zip(schema.active, schema.active_fields, strict=True):
         texts = _present(fields[field])
@@ -69,6 +73,32 @@ def parse(
             found = _reasons(name, texts, np.flatnonzero(bad), name in schema.numeric)
             reasons = pc.coalesce(reasons, sparse_strings(found, len(lines)))
     return pa.RecordBatch.from_pydict(columns), reasons
+
+
+def _parse_plain(
+    lines: pa.StringArray, schema: InputSchema, required: Collection[str]
+) -> pa.RecordBatch | None:
+    """Read lines in bulk; None where one may be other than plain and good."""
+    kinds = {
+        field: pa.float64() if name in schema.numeric else pa.string()
+        for name, field in zip(schema.active, schema.active_fields, strict=True)
+    }
+    columns = plain_columns(lines, len(schema.names), kinds)
+    if columns is None:
+        return None
+    found = pa.RecordBatch.from_arrays(columns, names=list(schema.active))
+    if any(found[name].null_count for name in required):
+        return None
+    good = (
+        _in_range(found[name]) if name in schema.numeric else not _categories(found[name])[1].any()
+        for name in schema.active
+    )
+    return found if all(good) else None
+
+
+def _in_range(numbers: pa.DoubleArray) -> bool:
+    in_range = pc.less_equal(pc.abs(numbers), MAX_NUMBER)
+    return bool(pc.all(in_range, min_count=0).as_py())
 
 
 def check(

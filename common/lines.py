@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pyarrow import csv
 
 #: A line with none of these is split at its commas, and that is all.
 _ODD = re.compile(r'["\\\[\r\n]')
@@ -22,6 +23,11 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.|"")*)"', re.DOTALL)
 _PLAIN = re.compile(r"(?:[^,\\\r\n]|\\.)*", re.DOTALL)
 _ESCAPED = re.compile(r'\\(.)|"(")', re.DOTALL)
 _ESCAPED_PLAIN = re.compile(r"\\(.)", re.DOTALL)
+#: What no plain line holds; a line break shows otherwise.
+_MARKS = (b'"', b"\\", b"\r")
+_PLAIN_LINES = csv.ParseOptions(
+    quote_char=False, double_quote=False, escape_char=False, ignore_empty_lines=False
+)
 _NEEDS_QUOTES = re.compile(r'[",\\\r\n]|^\[', re.DOTALL)
 
 
@@ -91,6 +97,63 @@ def split_columns(
     reasons.update({row: error for row, error in zip(odd_rows, errors, strict=True) if error})
     columns = [_column(tokens, n, good & (counts > n)) for n in range(n_max)]
     return columns, sparse_strings(reasons, len(lines))
+
+
+def plain_columns(
+    lines: pa.StringArray, n_tokens: int, kinds: Mapping[int, pa.DataType]
+) -> list[pa.Array] | None:
+    """Read many plain lines at once, straight into columns of the kinds asked for.
+
+    Plain is what has nothing but tokens between commas.  It takes a fraction of the time of
+    :func:`split_columns`, which is for whatever this does not take.
+
+    Parameters
+    ----------
+    lines : StringArray
+        The lines.
+    n_tokens : int
+        How many tokens each has.
+    kinds : mapping of int to DataType
+        Which tokens to read, and as what: strings, dictionaries of strings, or float64.
+
+    Returns
+    -------
+    list of Array or None
+        A column for each of `kinds`, in which an empty token is null.  None if a line may not
+        be plain, has another number of tokens, or one that is not of its kind.  (Numbers are
+        what Arrow takes for them: NaN and infinities too.)
+    """
+    if lines.null_count or pc.any(_empty_or_json(lines)).as_py():
+        return None
+    names = {str(number): kind for number, kind in kinds.items()}
+    convert = csv.ConvertOptions(
+        column_types=names, include_columns=list(names), null_values=[""], strings_can_be_null=True
+    )
+    try:
+        data = _text(lines, ",".join(map(str, range(n_tokens))))
+        if any(mark in data for mark in _MARKS):
+            return None
+        read = csv.ReadOptions(use_threads=False, block_size=len(data))
+        table = csv.read_csv(pa.BufferReader(data), read, _PLAIN_LINES, convert)
+    except pa.ArrowException:
+        return None
+    # More rows than lines: a line had a line break in it.
+    return [table[name].combine_chunks() for name in names] if len(table) == len(lines) else None
+
+
+def _empty_or_json(lines: pa.StringArray) -> pa.BooleanArray:
+    return pc.or_(pc.equal(lines, ""), pc.starts_with(lines, "["))
+
+
+def _text(lines: pa.StringArray, header: str) -> bytes:
+    """Return lines as one text, each with its end, below a header.
+
+    With a header, nothing at the first line's start is taken for a mark of encoding.
+    """
+    whole = pa.concat_arrays([pa.array([header]), lines, pa.array([""])])
+    text = pc.binary_join(pa.ListArray.from_arrays([0, len(whole)], whole), "\n")[0]
+    found: bytes = text.as_buffer().to_pybytes()
+    return found
 
 
 def sparse_strings(values: Mapping[Any, str], length: int) -> pa.StringArray:

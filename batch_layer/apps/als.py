@@ -74,7 +74,7 @@ class Batch(MLUpdate[Events, Trained]):
         self, context: BatchContext, new_data: DataFrame, past_data: DataFrame | None
     ) -> Split[Events] | None:
         """Hold the newest part of the new events' time range out (Oryx's rule for ALS)."""
-        read = self._reader(context.n_events)
+        read = self._reader(context)
         new = read(new_data)
         past = None if past_data is None else read(past_data)
         everything = _together(new, past)
@@ -150,13 +150,15 @@ class Batch(MLUpdate[Events, Trained]):
             read_factors(generation.path(ITEM_FACTORS)), read_factors(generation.path(USER_FACTORS))
         )
 
-    def _reader(self, n_events: int) -> Callable[[DataFrame], Events]:
+    def _reader(self, context: BatchContext) -> Callable[[DataFrame], Events]:
         """Choose the engine: what it trains on is read where it trains."""
         als = self.settings.section("als")
         on_executors = als.engine == "mllib"
         if als.engine == "auto":
-            on_executors = n_events > als.engine_max_ratings
-        return _read_on_executors if on_executors else _read_local
+            on_executors = context.n_events > als.engine_max_ratings
+        if on_executors:
+            return SparkEvents.of
+        return lambda rows: LocalEvents.of(context.read(rows, _COLUMNS))
 
     def _preparation(self, context: BatchContext, candidate: Candidate) -> Preparation:
         als = self.settings.section("als")
@@ -216,14 +218,6 @@ class _FactorPayloads(Collection[str]):
             numbers = side.known_items[rows].to_pylist()
             known = [[self._items.ids[number] for number in row] for row in numbers]
         return FactorUpdates(kind, side.ids[rows], side.vectors[rows], known)
-
-
-def _read_local(rows: DataFrame) -> Events:
-    return LocalEvents.of(rows.select(*_COLUMNS).toArrow())
-
-
-def _read_on_executors(rows: DataFrame) -> Events:
-    return SparkEvents.of(rows)
 
 
 def _together(new: Events, past: Events | None) -> Events:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from batch_layer.api import BatchContext
 from batch_layer.example_reader import Engine, Reading, read_examples
 from batch_layer.examples import LocalExamples, SparkExamples
 from batch_layer.training import Split
+from common.config import load
 from common.encoding import Encoding, Matrix
 from common.schema import InputSchema
 
@@ -36,6 +39,10 @@ def frame(spark: SparkSession, lines: list[str], start: int = 0) -> DataFrame:
     return spark.createDataFrame(rows, schema)
 
 
+def context(spark: SparkSession, n_events: int) -> BatchContext:
+    return BatchContext(spark, load(None, {}, {}), Path(), 1, n_events)
+
+
 def both(
     spark: SparkSession, reading: Reading = READING
 ) -> tuple[Split[LocalExamples], Split[SparkExamples]]:
@@ -45,7 +52,7 @@ def both(
     def read(engine: Engine) -> Any:
         return read_examples(
             replace(reading, engine=engine),
-            202,
+            context(spark, 202),
             frame(spark, [*new, "1,2"], 100),
             frame(spark, [*past, ",2,x"]),
         )
@@ -123,7 +130,7 @@ def test_without_a_fraction_nothing_is_held_out_and_with_all_of_it_all(
 @pytest.mark.parametrize("engine", ["sklearn", "mllib"])
 def test_a_history_without_an_example_is_none(spark: SparkSession, engine: Engine) -> None:
     reading = replace(READING, engine=engine)
-    assert read_examples(reading, 1, frame(spark, ["1,2"]), None) is None
+    assert read_examples(reading, context(spark, 1), frame(spark, ["1,2"]), None) is None
 
 
 def test_auto_goes_by_the_number_of_cells() -> None:

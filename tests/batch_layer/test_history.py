@@ -9,7 +9,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from batch_layer import history as history_module
-from batch_layer.history import END_OF_TIME, SCHEMA, Complete, History, at_or_after
+from batch_layer.history import END_OF_TIME, SCHEMA, Complete, History
 
 pytestmark = pytest.mark.integration
 
@@ -91,13 +91,3 @@ def test_small_files_are_merged(history: History, monkeypatch: pytest.MonkeyPatc
     assert len(history.rows().inputFiles()) == 1
     assert offsets(history) == [0, 1, 2, 3]
     assert history.complete() == Complete("events", "id", {0: 4})
-
-
-def test_a_cut_splits_the_rows_and_other_topics_lie_before_it(history: History) -> None:
-    append(history, [0, 1, 2], {0: 3}, topic_id="older")
-    append(history, [0, 1, 2], {0: 3})
-    new = at_or_after("id", {0: 1})
-    found = history.rows().where(new).collect()
-    assert sorted((row["topic_id"], row["offset"]) for row in found) == [("id", 1), ("id", 2)]
-    assert history.rows().where(~new).count() == 4
-    assert history.rows().where(at_or_after("id", {})).count() == 3

@@ -17,7 +17,7 @@ from pyspark.sql import SparkSession
 from batch_layer.api import BatchContext, Built
 from batch_layer.candidates import PLOT, TABLE
 from batch_layer.hyperparams import Values, values_of
-from batch_layer.training import Candidate, Evaluation, MLUpdate, Split, split_rows
+from batch_layer.training import Candidate, Evaluation, MLUpdate, Split
 from common.config import load
 
 Numbers = list[float]
@@ -245,15 +245,3 @@ def test_an_error_of_a_candidate_is_the_run_s(tmp_path: Path) -> None:
         family.run_on(tmp_path, TEN)
     assert family.released == 1
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.integration
-def test_random_split_is_binomial_and_the_same_for_the_same_rows(spark: SparkSession) -> None:
-    rows = spark.range(20_000).selectExpr("int(id % 4) partition", "id offset")
-    train, test = split_rows(rows, 0.1, seed=5)
-    assert abs(test.count() - 2000) < 5 * math.sqrt(20_000 * 0.1 * 0.9)
-    assert train.count() + test.count() == 20_000
-    again = split_rows(rows.repartition(3, "offset"), 0.1, seed=5)[1]
-    assert {row.offset for row in again.collect()} == {row.offset for row in test.collect()}
-    other = split_rows(rows, 0.1, seed=6)[1]
-    assert other.join(test, ["partition", "offset"]).count() < 400

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.als_events import MAX_STRENGTH, Interactions, aggregate, check, decay, parse
+from common.als_events import (
+    MAX_STRENGTH,
+    Interactions,
+    aggregate,
+    check,
+    decay,
+    parse,
+    sorted_stably,
+)
 from common.apps import als
 from common.config import ConfigError, Settings, load
 from common.lines import join_line
@@ -120,6 +128,40 @@ def test_lines_of_any_ids_are_read_back(rows: list[tuple[str, str, float, int]])
     found = parse(events(lines))
     columns = (found.users, found.items, found.values, found.timestamps)
     assert list(zip(*(column.tolist() for column in columns), strict=True)) == rows
+
+
+NUMBER = st.sampled_from(["", "1", " 2.5\t", "+1", "nan", "-inf", "1e39", "0x10", "07", "x", "-5"])
+PLAIN = st.lists(st.sampled_from(["u", "v", "é w", "a\x00", "", "u" * 1025]) | NUMBER, min_size=1)
+
+
+GOOD = st.tuples(*[st.sampled_from(["u", "v", "é w"])] * 2, *[st.sampled_from(["", "1", "+2"])] * 2)
+
+
+@given(st.integers(2, 4), st.lists(GOOD), st.lists(PLAIN, max_size=1))
+def test_lines_in_bulk_are_read_as_one_by_one(
+    length: int, good: list[tuple[str, ...]], any_: list[list[str]]
+) -> None:
+    lines = [",".join(tokens[:length]) for tokens in good] + [",".join(one) for one in any_]
+    # Only many are read in bulk.
+    lines *= 2000 // max(len(lines), 1) + 1
+    times = list(range(1, len(lines) + 2))
+    # A quoted line makes all of them go the long way.
+    reasons = check(pa.array([*lines, '"q",q'])).to_pylist()
+    assert check(pa.array(lines, pa.string())).to_pylist() == reasons[:-1]
+    found = parse(events(lines, times[:-1]))
+    other = parse(events([*lines, '"q",q'], times))
+    assert found.users.to_pylist() == other.users.to_pylist()[:-1]
+    assert found.items.to_pylist() == other.items.to_pylist()[:-1]
+    np.testing.assert_array_equal(found.values, other.values[:-1])
+    assert found.timestamps.tolist() == other.timestamps.tolist()[:-1]
+
+
+@pytest.mark.parametrize("bound", [100, 2**62])
+def test_keys_are_sorted_stably(bound: int) -> None:
+    keys = np.random.default_rng(1).integers(0, 100, 1000)
+    order, ordered = sorted_stably(keys, bound)
+    assert order.tolist() == np.argsort(keys, kind="stable").tolist()
+    assert ordered.tolist() == sorted(keys.tolist())
 
 
 def test_key_spreads_users_and_keeps_each_together() -> None:

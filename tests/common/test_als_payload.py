@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.als_payload import FactorUpdates, Kind, decode_update, encode_update, encode_updates
+from common.als_payload import (
+    FactorUpdates,
+    Kind,
+    decode_update,
+    decode_updates,
+    encode_update,
+    encode_updates,
+)
 from common.messages import MessageError
 
 IDS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), max_size=4)
@@ -66,7 +73,7 @@ def test_what_cannot_be_a_payload_is_refused() -> None:
         encode_updates(FactorUpdates("X", ["u", "v"], np.ones((1, 2))))
 
 
-@pytest.mark.parametrize(
+BAD = pytest.mark.parametrize(
     ("payload", "what"),
     [
         ("", "not JSON"),
@@ -90,6 +97,28 @@ def test_what_cannot_be_a_payload_is_refused() -> None:
         ('["X","u",[1],[],{}]', "not arrays of ids"),
     ],
 )
+
+
+@BAD
 def test_bad_payloads_are_refused(payload: str, what: str) -> None:
     with pytest.raises(MessageError, match=what):
         decode_update(payload)
+
+
+@BAD
+def test_a_bad_payload_is_refused_among_good_ones(payload: str, what: str) -> None:
+    good = ['["X","u",[1]]', '["Y","i",[2],["u"]]']
+    found, refused = decode_updates([good[0], payload, good[1]], 1)
+    assert [(update.id, update.vector.tolist()) for update in found] == [("u", [1]), ("i", [2])]
+    assert found[1].related == ("u",)
+    (error,) = refused
+    assert what in str(error)
+
+
+def test_payloads_of_another_length_are_refused() -> None:
+    found, refused = decode_updates(['["X","u",[1]]', '["X","v",[1,2]]'], 2)
+    assert [update.id for update in found] == ["v"]
+    assert [str(error) for error in refused] == [
+        "ALS update of X 'u' has 1 factors, the model has 2"
+    ]
+    assert decode_updates([], 2) == ([], [])

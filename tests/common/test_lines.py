@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.lines import LineError, join_line, parse_line, split_columns
+from common.lines import LineError, join_line, parse_line, plain_columns, split_columns
 
 TOKENS = st.lists(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('",\\[]\r\n')))
 
@@ -100,3 +100,39 @@ def test_split_columns_of_a_slice_and_of_nothing() -> None:
     columns, reasons = split_columns(pa.array([], pa.string()), 2, 2)
     assert [len(column) for column in columns] == [0, 0]
     assert len(reasons) == 0
+
+
+#: Mostly plain, with all that makes a line something else.
+PLAIN = st.text(st.sampled_from(' ab1.-,"[\\\r\n\ufeff\0é'), max_size=6)
+
+
+@given(st.lists(PLAIN), st.integers(1, 3))
+def test_plain_columns_agree_with_split_columns(lines: list[str], n_tokens: int) -> None:
+    texts = pa.array(lines, pa.string())
+    columns = plain_columns(texts, n_tokens, dict.fromkeys(range(n_tokens), pa.string()))
+    expected, reasons = split_columns(texts, n_tokens, n_tokens)
+    if columns is None:
+        assert lines
+        return
+    assert reasons.null_count == len(lines)
+    for column, others in zip(columns, expected, strict=True):
+        assert column.to_pylist() == [other or None for other in others.to_pylist()]
+
+
+def test_plain_columns_are_of_the_kinds_asked_for() -> None:
+    ids = pa.dictionary(pa.int32(), pa.string())
+    lines = pa.array(["no", "u,é,1.5,x", "u,,-2e3,y", "v,[w],,z"]).slice(1)
+    columns = plain_columns(lines, 4, {2: pa.float64(), 0: ids})
+    assert columns is not None
+    assert [column.to_pylist() for column in columns] == [[1.5, -2000, None], ["u", "u", "v"]]
+    assert columns[1].type == ids
+    assert plain_columns(pa.array(["a,b"]), 2, {}) == []
+
+
+@pytest.mark.parametrize(
+    "line", [None, "", "a", "a,b,c", "a,b\n", "a,b\r", '"a",1', "[1,2]", "a,x"]
+)
+def test_lines_that_may_not_be_plain_are_left_to_others(line: str | None) -> None:
+    kinds = {0: pa.string(), 1: pa.float64()}
+    assert plain_columns(pa.array(["a,1"]), 2, kinds) is not None
+    assert plain_columns(pa.array(["a,1", line]), 2, kinds) is None

@@ -254,7 +254,9 @@ def test_engines_prepare_alike(layer: Layer, engine: str, implicit: bool) -> Non
         zero_threshold=0.2,
         now=NOW,
     )
-    events = SparkEvents.of(rows) if engine == "mllib" else LocalEvents.of(rows.toArrow())
+    events = (
+        SparkEvents.of(rows) if engine == "mllib" else LocalEvents.of(rows.toArrow().to_batches())
+    )
     pairs = events.pairs(how)
     events.release()
     found = {
