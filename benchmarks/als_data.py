@@ -2,17 +2,20 @@
 
 Items and users gather around 500 common centres, as tastes do, with a spread of their own; the
 lengths of items are log-normal (sigma 0.4), as some are popular.  A user's known items lie
-around his own centre: they would be recommended to him.
+around his own centre: they would be recommended to him.  Items are made block by block and lie in
+a file, so that a catalogue larger than memory can be made.
 """
 
 from __future__ import annotations
 
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from common.factors import ITEM_FACTORS, USER_FACTORS, write_factors
@@ -23,6 +26,7 @@ Array = NDArray[np.float32]
 
 CENTRES = 500
 KNOWN_ITEMS = 20
+_BLOCK = 65_536
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,10 @@ class Shape:
 
 @dataclass(frozen=True)
 class Data:
-    """Factors of users and items, and the rows of each user's known items, shape (users, 20)."""
+    """Factors of users and items, and the rows of each user's known items, shape (users, 20).
+
+    Those of the items are mapped from a file that goes with them.
+    """
 
     users: Array
     items: Array
@@ -50,19 +57,35 @@ def make(shape: Shape, seed: int = 1) -> Data:
     centres = random.standard_normal((CENTRES, shape.n_factors), np.float32)
     if shape.spread is None:
         centres[:] = 0
-    of_items = np.sort(random.integers(0, CENTRES, shape.n_items))
-    of_users = random.integers(0, CENTRES, shape.n_users)
-    items = _around(centres[of_items], shape.spread or 1.0, random)
-    items *= random.lognormal(0, 0.4, (shape.n_items, 1)).astype(np.float32)
-    first, end = (np.searchsorted(of_items, of_users, side) for side in ("left", "right"))
-    share = random.random((shape.n_users, KNOWN_ITEMS))
-    known = first[:, np.newaxis] + share * (end - first)[:, np.newaxis]
+    of_items = random.integers(0, CENTRES, shape.n_items, np.int16)
+    of_users = random.integers(0, CENTRES, shape.n_users, np.int16)
+    items = _mapped((shape.n_items, shape.n_factors))
+    for start in range(0, shape.n_items, _BLOCK):
+        block = _around(centres[of_items[start : start + _BLOCK]], shape.spread or 1.0, random)
+        block *= random.lognormal(0, 0.4, (len(block), 1)).astype(np.float32)
+        items[start : start + _BLOCK] = block
     users = _around(centres[of_users], shape.spread or 1.0, random)
-    # Rows in no order, as a batch run leaves them.
-    order = random.permutation(shape.n_items)
-    shuffled = np.empty_like(items)
-    shuffled[order] = items
-    return Data(users, shuffled, order[known.astype(np.int64)].astype(np.int32))
+    return Data(users, items, _known(of_items, of_users, random))
+
+
+def _mapped(shape: tuple[int, int]) -> Array:
+    with tempfile.TemporaryFile(prefix="items-") as file:
+        found: Array = np.asarray(np.memmap(file, np.float32, "w+", shape=shape))
+    return found
+
+
+def _known(
+    of_items: NDArray[np.int16], of_users: NDArray[np.int16], random: np.random.Generator
+) -> NDArray[np.int32]:
+    """Draw items around each user's centre."""
+    by_centre = np.argsort(of_items, kind="stable").astype(np.int32)
+    ordered = of_items[by_centre]
+    first, end = (np.searchsorted(ordered, of_users, side) for side in ("left", "right"))
+    share = random.random((len(of_users), KNOWN_ITEMS))
+    known: NDArray[np.int32] = by_centre[
+        (first[:, np.newaxis] + share * (end - first)[:, np.newaxis]).astype(np.int64)
+    ]
+    return known
 
 
 def _around(centres: Array, spread: float, random: np.random.Generator) -> Array:
@@ -76,10 +99,13 @@ def write_generation(folder: Path, data: Data, generation: int = 1000) -> None:
     """Write a generation as the batch layer does: users ``u0`` …, items ``i0`` …."""
     store = ModelStore(str(folder))
     into = store.new(generation)
-    users = [f"u{row}" for row in range(len(data.users))]
-    items = [f"i{row}" for row in range(len(data.items))]
+    users, items = _ids("u", len(data.users)), _ids("i", len(data.items))
     model = AlsModel(
-        features=data.items.shape[1], implicit=True, lambda_=0.01, user_ids=users, item_ids=items
+        features=data.items.shape[1],
+        implicit=True,
+        lambda_=0.01,
+        user_ids=users.to_pylist(),
+        item_ids=items.to_pylist(),
     )
     (into / "model.pmml").write_bytes(write_als_pmml(model))
     write_factors(into / ITEM_FACTORS, items, data.items)
@@ -89,8 +115,14 @@ def write_generation(folder: Path, data: Data, generation: int = 1000) -> None:
     store.commit(into, manifest)
 
 
+def _ids(kind: str, count: int) -> pa.StringArray:
+    numbers = pa.array(np.arange(count)).cast(pa.string())
+    return pc.binary_join_element_wise(kind, numbers, "")
+
+
 def _lists(known: NDArray[np.int32]) -> pa.ListArray:
     # The same item may have been drawn twice.
-    rows = [np.unique(row) for row in known]
-    offsets = np.cumsum([0, *map(len, rows)])
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(np.concatenate(rows)))
+    ordered = np.sort(known, axis=1)
+    first = np.diff(ordered, axis=1, prepend=-1) != 0
+    offsets = np.append(0, np.cumsum(first.sum(axis=1)))
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(ordered[first]))

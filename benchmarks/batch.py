@@ -9,36 +9,28 @@ likes best, and by our ``Batch`` on rows of history, all files of a generation w
 from __future__ import annotations
 
 import argparse
-import os
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from implicit.cpu.als import AlternatingLeastSquares
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from batch_layer.als_data import Pairs, Preparation
 from batch_layer.als_local import LocalEvents, matrix
 from batch_layer.als_solver import confidence
-from batch_layer.api import BatchContext
-from batch_layer.apps.als import Batch
+from benchmarks.against_bare import Contest, Fit, seconds
+from benchmarks.layers import NOW, rows_of, session
 from benchmarks.report import Figure, run
-from common import paths
-from common.config import Settings, Spark, load
-from common.spark_conf import spark_properties
+from common.config import Settings, load
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-NOW = 1_700_000_000_000
 PREPARATION = Preparation(
     implicit=True,
     log_strength=False,
@@ -47,7 +39,6 @@ PREPARATION = Preparation(
     zero_threshold=0.0,
     now=NOW,
 )
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -72,21 +63,12 @@ def history(work: Work) -> pa.Table:
         f"u{u},i{i},1,{t}"
         for u, i, t in zip(users.tolist(), items.tolist(), times.tolist(), strict=True)
     ]
-    rows = np.arange(work.ratings)
-    return pa.table(
-        {
-            "partition": pa.array((rows % 4).astype(np.int32)),
-            "offset": pa.array(rows // 4),
-            "timestamp": pa.array(times),
-            "key": pa.nulls(work.ratings, pa.string()),
-            "value": pa.array(lines),
-        }
-    )
+    return rows_of(lines, times, partitions=4)
 
 
-def _power_law(random: np.random.Generator, size: int, count: int) -> np.ndarray[Any, Any]:
+def _power_law(random: np.random.Generator, size: int, count: int) -> NDArray[np.int64]:
     weights = np.cumsum(np.arange(1, size + 1) ** -0.8)
-    rows: np.ndarray[Any, Any] = np.searchsorted(weights, random.random(count) * weights[-1])
+    rows: NDArray[np.int64] = np.searchsorted(weights, random.random(count) * weights[-1])
     return rows
 
 
@@ -119,70 +101,49 @@ def bare_mllib(ratings: DataFrame, settings: Settings) -> None:
     model.itemFactors.count()
 
 
-def timed(steps: dict[str, float], name: str, work: Callable[[], Result]) -> Result:
-    """Do some work and note its seconds."""
-    start = time.perf_counter()
-    result = work()
-    steps[name] = round(time.perf_counter() - start, 3)
-    return result
-
-
-def rounds(spark: SparkSession, given: argparse.Namespace, folder: Path) -> Iterator[Figure]:
-    """Prepare the data once; then time the bare fit and our run, one after the other."""
-    ratings = 100_000 if given.quick else given.ratings
-    work = Work(ratings, given.users, given.items, given.features, given.iterations, given.seed)
+def contest(spark: SparkSession, engine: str, work: Work) -> Contest:
+    """Return one contest, with the seconds of what our side does before the fit."""
     settings = load(
         flags={
-            "als.engine": "mllib" if given.engine == "mllib" else "auto",
+            "als.engine": "mllib" if engine == "mllib" else "auto",
             "als.hyperparams.features": work.features,
             "als.iterations": work.iterations,
             "ml.eval.test_fraction": 0,
             "ml.seed": work.seed,
         }
     )
-    pq.write_table(history(work), folder / "history.parquet", row_group_size=work.ratings // 4)
-    rows = spark.read.parquet(str(folder / "history.parquet"))
-    rows.count()
-    steps: dict[str, float] = {}
-    columns = rows.select("partition", "offset", "timestamp", "value")
-    table = timed(steps, "history to Arrow", columns.toArrow)
-    events = timed(steps, "lines to columns", lambda: LocalEvents.of(table))
-    pairs = timed(steps, "events to pairs", lambda: events.pairs(PREPARATION))
-    fit = _bare(spark, given.engine, pairs, settings)
-    bare: list[float] = []
-    ours: list[float] = []
-    for number in range(1 if given.quick else given.rounds):
-        timed(steps, "bare fit", fit)
-        generation = folder / f"generation-{number}"
-        generation.mkdir()
-        context = BatchContext(spark, settings, generation, NOW, len(table))
-        if timed(steps, "our run", partial(Batch(settings).run, context, rows, None)) is None:
-            message = "nothing was built"
-            raise RuntimeError(message)
-        bare.append(steps.pop("bare fit"))
-        ours.append(steps.pop("our run"))
-    what = f"one generation, {given.engine}, {work.ratings:,} ratings, {work.features} features"
-    yield Figure(what, "s", ours, "the bare fit", bare, "1.3 times", {"pairs": len(pairs), **steps})
-
-
-def _bare(spark: SparkSession, engine: str, pairs: Pairs, settings: Settings) -> Callable[[], None]:
-    """Return the bare library's fit, on data in the form that it likes best."""
+    rows = history(work)
+    events = LocalEvents.of(rows.to_batches())
+    pairs = events.pairs(PREPARATION)
+    fit: Fit
     if engine == "implicit":
-        return lambda: bare_implicit(pairs, settings)
+        fit = partial(bare_implicit, pairs, settings)
+    else:
+        fit = partial(bare_mllib, in_numbers(spark, pairs), settings)
+    what = f"one generation, {engine}, {work.ratings:,} ratings, {work.features} features"
+    notes = {
+        "pairs": len(pairs),
+        "lines to columns": f"{seconds(partial(LocalEvents.of, rows.to_batches()))} s",
+        "events to pairs": f"{seconds(partial(events.pairs, PREPARATION))} s",
+    }
+    return Contest(what, settings, rows, fit, "at most 1.3 times", notes)
+
+
+def in_numbers(spark: SparkSession, pairs: Pairs) -> DataFrame:
+    """Return pairs in the form that MLlib likes best."""
     numbers = pa.table({"user": pairs.users, "item": pairs.items, "value": pairs.values})
     ratings = spark.createDataFrame(numbers).cache()
     ratings.count()
-    return lambda: bare_mllib(ratings, settings)
+    return ratings
 
 
 def measure(given: argparse.Namespace) -> Iterator[Figure]:
     """Measure one engine."""
-    with tempfile.TemporaryDirectory() as folder:
-        spark = session(Path(folder))
-        try:
-            yield from rounds(spark, given, Path(folder))
-        finally:
-            spark.stop()
+    work = Work(
+        given.ratings, given.users, given.items, given.features, given.iterations, given.seed
+    )
+    with session() as spark:
+        yield contest(spark, given.engine, work).run(spark, given.rounds)
 
 
 def main() -> None:
@@ -199,23 +160,7 @@ def main() -> None:
         ("rounds", 3),
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
-    run("batch", measure, parser)
-
-
-def session(folder: Path) -> SparkSession:
-    """Start Spark with the layers' own properties, and a heap that holds the data."""
-    from pyspark.sql import SparkSession
-
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    layer = Spark(
-        master="local[2]",
-        driver_memory="3g",
-        config={"spark.local.dir": str(folder), "spark.driver.maxResultSize": "0"},
-    )
-    builder = SparkSession.builder
-    for name, value in spark_properties(layer, "benchmark", paths.home()).items():
-        builder = builder.config(name, value)
-    return builder.getOrCreate()
+    run("batch", measure, parser, ratings=100_000, rounds=1)
 
 
 if __name__ == "__main__":

@@ -51,20 +51,20 @@ def main() -> None:
     parser.add_argument("--broker", help="host:port; one is started if none is given")
     parser.add_argument("--records", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
-    report.run("broker", measure, parser)
+    report.run("broker", measure, parser, records=10_000, rounds=1)
 
 
 def measure(given: argparse.Namespace) -> Iterator[report.Figure]:
     """Yield for each client and direction ours against the bare client."""
-    records, rounds = (10_000, 1) if given.quick else (given.records, given.rounds)
     lines = [
-        (f"u{n % 9973}", f"u{n % 9973},i{n % 3331},{n % 5}.5,17000{n:08}") for n in range(records)
+        (f"u{n % 9973}", f"u{n % 9973},i{n % 3331},{n % 5}.5,17000{n:08}")
+        for n in range(given.records)
     ]
     with contextlib.ExitStack() as opened:
         address = given.broker or opened.enter_context(_local_kafka())
         brokers = {client: opened.enter_context(_open(client, address)) for client in CLIENTS}
         rates: dict[str, list[float]] = {}
-        for _ in range(rounds):
+        for _ in range(given.rounds):
             for client, broker in brokers.items():
                 for name, way in _ways(client, broker, address).items():
                     _measure(f"{client} {name}", way, (broker, lines), rates)

@@ -22,7 +22,8 @@ import httpx
 
 from benchmarks.als_data import Shape, make, write_generation
 from benchmarks.report import Figure, run
-from benchmarks.serving_process import ROOT, ServingProcess
+from benchmarks.serving_process import ServingProcess
+from common.paths import ROOT
 
 # It is a distribution of its own, which the platform does not install.
 sys.path.insert(0, str(ROOT / "client"))
@@ -70,9 +71,8 @@ def rate(work: Callable[[], None], count: int) -> float:
 
 def measure(given: argparse.Namespace) -> Iterator[Figure]:
     """Yield both comparisons."""
-    shape = Shape(*((20_000, 2000, 50) if given.quick else (200_000, 20_000, 50)))
-    users = [f"u{row}" for row in range(200 if given.quick else 2000)]
-    count = 20_000 if given.quick else 200_000
+    shape, count = Shape(given.items, 20_000, 50), given.events
+    users = [f"u{row}" for row in range(given.users)]
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
         write_generation(store, make(shape))
@@ -98,8 +98,9 @@ def measure(given: argparse.Namespace) -> Iterator[Figure]:
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
-    run("client", measure, parser)
+    for name, default in (("items", 200_000), ("users", 2000), ("events", 200_000), ("rounds", 3)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    run("client", measure, parser, items=20_000, users=200, events=20_000, rounds=1)
 
 
 if __name__ == "__main__":

@@ -41,8 +41,9 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--items", type=int, default=20_000)
     parser.add_argument("--features", type=int, default=50)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 5_000, 20_000, 50_000])
     parser.add_argument("--repeats", type=int, default=5)
-    run("fold_in", measure, parser)
+    run("fold_in", measure, parser, sizes=[1_000, 5_000])
 
 
 def measure(options: argparse.Namespace) -> Iterator[Figure]:
@@ -52,12 +53,11 @@ def measure(options: argparse.Namespace) -> Iterator[Figure]:
         random.normal(0, 0.3, (count, options.features)).astype(np.float32)
         for count in (options.users, options.items)
     )
-    sizes = (1_000, 5_000) if options.quick else (1_000, 5_000, 20_000, 50_000)
     with tempfile.TemporaryDirectory() as folder, threadpool_limits(1):
         speed = loaded(Path(folder), users, items)
         solver = Solver.of(gramian(items))
         assert solver is not None
-        for size in sizes:
+        for size in options.sizes:
             events = drawn(random, size, options)
             yield from measured(events, Setup(users, items, solver, speed), options)
 

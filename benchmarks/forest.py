@@ -11,22 +11,16 @@ from __future__ import annotations
 
 import argparse
 import math
-import resource
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from batch_layer.api import BatchContext
-from batch_layer.apps.forest import Batch
-from benchmarks.kmeans import NOW, seconds, session
+from benchmarks.against_bare import Contest, Fit, at_sizes, parser, spread, vectors
+from benchmarks.layers import rows_of
 from benchmarks.report import Figure, run
 from common.config import Settings, load
 
@@ -58,30 +52,19 @@ def examples(work: Work) -> tuple[Matrix, NDArray[np.int64]]:
     return rows, (signal + random.normal(size=work.rows) > 0).astype(np.int64)
 
 
-def history(rows: Matrix, classes: NDArray[np.int64]) -> pa.Table:
-    """Return examples as history rows."""
-    lines = [
+def lines_of(rows: Matrix, classes: NDArray[np.int64]) -> list[str]:
+    """Return examples as lines."""
+    return [
         f"c{int(row[0])},{','.join(map(str, row[1:]))},{'ny'[code]}"
         for row, code in zip(rows.tolist(), classes.tolist(), strict=True)
     ]
-    at = np.arange(len(lines))
-    return pa.table(
-        {
-            "partition": pa.array((at % 4).astype(np.int32)),
-            "offset": pa.array(at // 4),
-            "timestamp": pa.array(np.full(len(lines), NOW)),
-            "key": pa.nulls(len(lines), pa.string()),
-            "value": pa.array(lines),
-        }
-    )
 
 
-def configured(work: Work, engine: str, folder: str) -> Settings:
+def configured(work: Work, engine: str) -> Settings:
     """Return the settings of one engine."""
     return load(
         flags={
             "app": "forest",
-            "batch.storage.data_dir": folder,
             "input_schema.num_features": work.features + 1,
             "input_schema.categorical_features": ["0", str(work.features)],
             "input_schema.target_feature": str(work.features),
@@ -110,7 +93,7 @@ def bare_sklearn(rows: Matrix, classes: NDArray[np.int64], work: Work) -> None:
     ).fit(rows, classes)
 
 
-def bare_mllib(vectors: DataFrame, work: Work) -> None:
+def bare_mllib(frame: DataFrame, work: Work) -> None:
     """Fit by MLlib alone, on a cached frame of vectors."""
     from pyspark.ml.classification import RandomForestClassifier
 
@@ -122,76 +105,39 @@ def bare_mllib(vectors: DataFrame, work: Work) -> None:
         minInstancesPerNode=16,
         minInfoGain=0.001 / math.log(2),
         seed=SEED,
-    ).fit(vectors)
+    ).fit(frame)
 
 
-def bare(
-    spark: SparkSession, engine: str, drawn: tuple[Matrix, NDArray[np.int64]], work: Work
-) -> Callable[[], None]:
-    """Return the bare library's fit, on data in the form that it likes best."""
-    rows, classes = drawn
+def contest(spark: SparkSession, engine: str, work: Work) -> Contest:
+    """Return one contest."""
+    rows, classes = examples(work)
+    fit: Fit
     if engine == "sklearn":
-        return partial(bare_sklearn, rows, classes, work)
-    from pyspark.ml.functions import array_to_vector
-    from pyspark.sql import functions as F
-
-    offsets = np.arange(len(rows) + 1, dtype=np.int32) * rows.shape[1]
-    lists = pa.ListArray.from_arrays(offsets, rows.ravel())
-    table = pa.table({"features": lists, "label": classes.astype(np.float64)})
-    frame = spark.createDataFrame(table).repartition(4)
-    vectors = frame.select(array_to_vector(F.col("features")).alias("features"), "label").cache()
-    vectors.count()
-    return partial(bare_mllib, vectors, work)
-
-
-def compare(spark: SparkSession, engine: str, work: Work, rounds: int) -> Figure:
-    """Time the bare fit and our run, one after the other."""
-    drawn = examples(work)
-    with tempfile.TemporaryDirectory() as name:
-        folder, settings = Path(name), configured(work, engine, name)
-        pq.write_table(history(*drawn), folder / "history.parquet", row_group_size=work.rows // 4)
-        rows = spark.read.parquet(str(folder / "history.parquet"))
-        fit = bare(spark, engine, drawn, work)
-        theirs, ours = [], []
-        for number in range(rounds):
-            theirs.append(seconds(fit))
-            (folder / str(number)).mkdir()
-            context = BatchContext(spark, settings, folder / str(number), NOW, work.rows)
-            ours.append(seconds(partial(Batch(settings).run, context, rows, None)))
-            assert (folder / str(number) / "model.pmml").is_file()
-    spark.catalog.clearCache()
+        fit = partial(bare_sklearn, rows, classes, work)
+    else:
+        fit = partial(bare_mllib, spread(vectors(spark, rows, classes.astype(np.float64))), work)
     what = (
         f"one generation, {engine}, {work.rows:,} x {work.features}, "
         f"{work.trees} trees of depth {work.depth}"
     )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    notes = {"peak of the Python driver so far": f"{peak:.1f} GiB"}
-    return Figure(what, "s", ours, "the bare fit", theirs, "at most 1.5 times", notes)
+    history = rows_of(lines_of(rows, classes), partitions=4)
+    return Contest(what, configured(work, engine), history, fit, "at most 1.5 times")
 
 
 def measure(given: argparse.Namespace) -> Iterator[Figure]:
     """Compare both engines at each size."""
-    sizes = [10_000] if given.quick else given.sizes
-    rounds = 1 if given.quick else given.rounds
-    spark = session()
-    try:
-        for rows in sorted(sizes):
-            for engine in given.engines:
-                work = Work(rows, given.features, given.trees, given.depth)
-                yield compare(spark, engine, work, rounds)
-    finally:
-        spark.stop()
+
+    def one(spark: SparkSession, engine: str, rows: int) -> Contest:
+        return contest(spark, engine, Work(rows, given.features, given.trees, given.depth))
+
+    yield from at_sizes(given, one)
 
 
 def main() -> None:
     """Measure and report."""
-    parser = argparse.ArgumentParser(description="One generation of a forest and the bare fit.")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[50_000, 200_000, 1_000_000])
-    parser.add_argument("--engines", nargs="+", choices=["sklearn", "mllib"],
-                        default=["sklearn", "mllib"])  # fmt: skip
-    for name, default in (("features", 20), ("trees", 20), ("depth", 8), ("rounds", 3)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    run("forest", measure, parser)
+    description = "One generation of a forest and the bare fit."
+    given = parser(description, features=20, trees=20, depth=8, rounds=3)
+    run("forest", measure, given, sizes=[10_000], trees=5, depth=5, rounds=1)
 
 
 if __name__ == "__main__":

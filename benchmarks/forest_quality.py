@@ -18,32 +18,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from batch_layer.api import BatchContext
-from batch_layer.apps.forest import Batch
-from benchmarks.kmeans import NOW, session
+from benchmarks.against_bare import ENGINES, vectors
+from benchmarks.layers import Layers, serve, session
 from benchmarks.report import Figure, run
 from cli.demo.flights import CATEGORICAL, Flights, flights
 from common import paths
 from common.config import Settings, load
 from common.encoding import Encoding
 from common.examples import parse
-from common.model_store import Generation, Manifest, ModelStore
 from common.schema import InputSchema
-from common.updates import stored
 from serving_layer.apps.forest import Serving
-from speed_layer.apps.forest import Speed
 
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-SCHEMA = "partition INT, offset BIGINT, timestamp BIGINT, key STRING, value STRING"
 MICRO_BATCH = 1000
 SEED = 1
 #: scikit-learn alone looks at every value, MLlib alone at bins.
@@ -53,10 +45,9 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Bench:
-    """One question about the flights, what trains on them, and where generations go."""
+    """One question about the flights, and what trains on them."""
 
-    spark: SparkSession
-    folder: Path
+    layers: Layers
     data: Flights
     train: list[str]
     test: list[str]
@@ -68,7 +59,6 @@ class Bench:
         return load(
             flags={
                 "app": "forest",
-                "batch.storage.data_dir": str(self.folder),
                 "input_schema.feature_names": [*self.data.predictors, self.data.target],
                 "input_schema.categorical_features": categorical,
                 "input_schema.target_feature": self.data.target,
@@ -105,37 +95,6 @@ class Bench:
         if self.data.regression:
             return float(np.sqrt(np.mean((values - actual) ** 2)))
         return float(roc_auc_score(actual, values))
-
-    def generation(self, settings: Settings, lines: Sequence[str]) -> Generation:
-        """Train a generation on lines."""
-        store = ModelStore(tempfile.mkdtemp(dir=self.folder))
-        directory = store.new(NOW)
-        rows = [(0, n, NOW, None, line) for n, line in enumerate(lines)]
-        context = BatchContext(self.spark, settings, directory, NOW, len(rows))
-        frame = self.spark.createDataFrame(rows, SCHEMA).cache()
-        built = Batch(settings).run(context, frame, None)
-        frame.unpersist()
-        assert built is not None
-        manifest = Manifest(NOW, "forest", built.model_file, {}, "t", {0: len(rows)})
-        return store.commit(directory, manifest)
-
-
-def serve(settings: Settings, generation: Generation) -> Serving:
-    """Load a generation as the serving layer does."""
-    model = Serving(settings)
-    model.load(stored(generation))
-    return model
-
-
-def follow(settings: Settings, generation: Generation, lines: Sequence[str]) -> Serving:
-    """Load a generation and let the speed layer fold in the rest."""
-    speed, serving = Speed(settings), serve(settings, generation)
-    speed.load(stored(generation))
-    for start in range(0, len(lines), MICRO_BATCH):
-        events = pa.record_batch({"value": pa.array(lines[start : start + MICRO_BATCH])})
-        for update in speed.build_updates(events):
-            serving.apply(update)
-    return serving
 
 
 def asked(model: Serving, lines: Sequence[str]) -> Matrix:
@@ -177,15 +136,13 @@ def bare_mllib(bench: Bench, seed: int) -> Matrix:
     """Return what MLlib alone predicts, categories by their index."""
     from pyspark.ml.classification import RandomForestClassifier
     from pyspark.ml.feature import VectorIndexer
-    from pyspark.ml.functions import array_to_vector
     from pyspark.sql import functions as F
 
     rows, targets, asked_rows, _ = bench.matrices
     frames = []
     for matrix, label in ((rows, targets), (asked_rows, np.zeros(len(asked_rows)))):
-        table = pa.table({"list": pa.array(matrix.tolist()), "label": label})
-        frame = bench.spark.createDataFrame(table)
-        frames.append(frame.select(array_to_vector(F.col("list")).alias("raw"), "label"))
+        frame = vectors(bench.layers.spark, matrix, label)
+        frames.append(frame.withColumnRenamed("features", "raw"))
     indexer: Any = VectorIndexer(
         inputCol="raw", outputCol="features", maxCategories=128, handleInvalid="keep"
     )
@@ -220,7 +177,7 @@ def quality(bench: Bench, engine: str) -> Figure:
     ours, theirs = [], []
     for seed in range(SEED, SEED + bench.given.seeds):
         settings = bench.settings(engine, seed)
-        model = serve(settings, bench.generation(settings, bench.train))
+        model = serve(settings, bench.layers.train(settings, bench.train))
         ours.append(bench.score(asked(model, bench.test)))
         theirs.append(bench.score(bare(bench, seed)))
     what = "RMSE of the arrival's delay" if bench.data.regression else "AUC of a late departure"
@@ -230,15 +187,10 @@ def quality(bench: Bench, engine: str) -> Figure:
 
 def agreement(bench: Bench) -> Iterator[Figure]:
     """Compare with batch(all): what batch(90 %) and the speed layer make of the same flights."""
-    settings, other = bench.settings("sklearn"), bench.settings("sklearn", seed=2)
-    cut = round(len(bench.train) * 0.9)
-    first = bench.generation(settings, bench.train[:cut])
-    models = {
-        "batch(90 %) + speed(10 %)": follow(settings, first, bench.train[cut:]),
-        "batch(90 %) alone": serve(settings, first),
-        "batch(all), another seed": serve(other, bench.generation(other, bench.train)),
-    }
-    reference = asked(serve(settings, bench.generation(settings, bench.train)), bench.test)
+    whole, models = bench.layers.lambda_models(
+        bench.settings("sklearn"), bench.settings("sklearn", seed=2), bench.train
+    )
+    reference = asked(whole, bench.test)
     unit = "min" if bench.data.regression else ""
     for name, model in models.items():
         found = asked(model, bench.test)
@@ -252,31 +204,27 @@ def agreement(bench: Bench) -> Iterator[Figure]:
 
 def measure(given: argparse.Namespace) -> Iterator[Figure]:
     """Compare quality, then layers, for both questions."""
-    spark = session()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            for regression in (False, True):
-                data = flights(paths.home() / "cache", regression)
-                lines = np.array([*data.past, *data.live], object)
-                order = np.random.default_rng(SEED).permutation(len(lines))
-                chosen = lines[order[: 5000 if given.quick else given.rows]].tolist()
-                cut = math.ceil(len(chosen) * 0.9)
-                bench = Bench(spark, Path(folder), data, chosen[:cut], chosen[cut:], given)
-                for engine in given.engines:
-                    yield quality(bench, engine)
-                yield from agreement(bench)
-    finally:
-        spark.stop()
+    with session() as spark, tempfile.TemporaryDirectory() as folder:
+        layers = Layers(spark, Path(folder), MICRO_BATCH)
+        for regression in (False, True):
+            data = flights(paths.home() / "cache", regression)
+            lines = np.array([*data.past, *data.live], object)
+            order = np.random.default_rng(SEED).permutation(len(lines))
+            chosen = lines[order[: given.rows]].tolist()
+            cut = math.ceil(len(chosen) * 0.9)
+            bench = Bench(layers, data, chosen[:cut], chosen[cut:], given)
+            for engine in given.engines:
+                yield quality(bench, engine)
+            yield from agreement(bench)
 
 
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description="The forest on the flights.")
-    parser.add_argument("--engines", nargs="+", choices=["sklearn", "mllib"],
-                        default=["sklearn", "mllib"])  # fmt: skip
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
     for name, default in (("rows", 100_000), ("trees", 20), ("depth", 10), ("seeds", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    run("forest_quality", measure, parser)
+    run("forest_quality", measure, parser, rows=2000, seeds=1, trees=5, depth=3)
 
 
 if __name__ == "__main__":

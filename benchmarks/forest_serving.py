@@ -133,7 +133,7 @@ def measure(given: argparse.Namespace) -> Iterator[Figure]:
     """Check that all three agree, then time them in turn."""
     from pypmml import Model
 
-    bench = Bench.of(given, 2_000 if given.quick else 50_000)
+    bench = Bench.of(given, given.rows)
     other = Model.fromString(write_forest_pmml(bench.model).decode())
     expected = bench.library.predict_proba(bench.rows)
     assert np.allclose(ours_all(bench), expected, atol=1e-9)
@@ -141,7 +141,7 @@ def measure(given: argparse.Namespace) -> Iterator[Figure]:
         assert abs(other.predict(bench.records[at])["probability_1"] - expected[at, 1]) < 1e-6
     one, asked = ours_one(bench), bench.rows
     library = bench.library.predict_proba
-    rounds = range(1 if given.quick else given.rounds)
+    rounds = range(given.rounds)
     singles = [
         (
             microseconds(one, 2000),
@@ -175,9 +175,15 @@ def measure(given: argparse.Namespace) -> Iterator[Figure]:
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description="Scoring a forest.")
-    for name, default in (("features", 20), ("trees", 50), ("depth", 10), ("rounds", 5)):
+    for name, default in (
+        ("rows", 50_000),
+        ("features", 20),
+        ("trees", 50),
+        ("depth", 10),
+        ("rounds", 5),
+    ):
         parser.add_argument(f"--{name}", type=int, default=default)
-    run("forest_serving", measure, parser)
+    run("forest_serving", measure, parser, rows=2_000, trees=10, rounds=1)
 
 
 if __name__ == "__main__":

@@ -19,16 +19,20 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.alongside import alongside
 from benchmarks.report import Figure, run
 from cli.local_kafka import LocalKafka
 from tests.integration.stack import Stack, stack, wait_until
 
 USERS, ITEMS, PAST = 2000, 1000, 40_000
 WARM_UP_EVENTS = 200
+#: Seconds after which a newcomer who is not known yet is an error.
+LONGEST = 60.0
 
 
 @dataclass
@@ -38,12 +42,11 @@ class Sample:
     waiting: deque[tuple[str, float]] = field(default_factory=deque)
     seconds: list[float] = field(default_factory=list)
     rounds: list[float] = field(default_factory=list)
-    done: threading.Event = field(default_factory=threading.Event)
 
-    def poll(self, port: int) -> None:
-        """Ask for each waiting newcomer in turn until all have arrived."""
+    def poll(self, port: int, done: threading.Event) -> None:
+        """Ask for each waiting newcomer in turn until told to end and all have arrived."""
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        while self.waiting or not self.done.is_set():
+        while self.waiting or not done.is_set():
             started = time.perf_counter()
             for _ in range(len(self.waiting)):
                 user, acknowledged = self.waiting.popleft()
@@ -52,8 +55,11 @@ class Sample:
                 reply.read()
                 if reply.status == 200:
                     self.seconds.append(time.perf_counter() - acknowledged)
-                else:
+                elif reply.status == 404 and time.perf_counter() < acknowledged + LONGEST:
                     self.waiting.append((user, acknowledged))
+                else:
+                    message = f"{user} is answered {reply.status} after {LONGEST:.0f} s at most"
+                    raise RuntimeError(message)
             self.rounds.append(time.perf_counter() - started)
             time.sleep(0.005)
         connection.close()
@@ -103,18 +109,20 @@ def prepare(loop: Stack, draw: random.Random) -> int:
     loop.start("speed")
     wait_until(lambda: loop.status_of("/ready") == 200, "the model is served")
     port = loop.settings.serving.api.port
-    warm = Sample()
-    poller = threading.Thread(target=warm.poll, args=(port,))
-    poller.start()
-    send(port, 50, WARM_UP_EVENTS, warm, draw)
-    warm.done.set()
-    poller.join()
+    sampled(port, 50, WARM_UP_EVENTS, draw)
     return port
+
+
+def sampled(port: int, rate: float, count: int, draw: random.Random) -> tuple[Sample, float]:
+    """Send events while newcomers are looked for; returns the sample and the rate reached."""
+    sample = Sample()
+    with alongside(partial(sample.poll, port)):
+        reached = send(port, rate, count, sample, draw)
+    return sample, reached
 
 
 def measure(given: argparse.Namespace) -> Iterator[Figure]:
     """Run the whole; yields median and tail."""
-    rate, seconds = (given.rate, 10.0) if given.quick else (given.rate, given.seconds)
     draw = random.Random(11)
     with (
         tempfile.TemporaryDirectory(prefix="freshness-") as folder,
@@ -122,12 +130,7 @@ def measure(given: argparse.Namespace) -> Iterator[Figure]:
         stack(Path(folder), kafka.address, "als", **{"als.hyperparams.features": 50}) as loop,
     ):
         port = prepare(loop, draw)
-        sample = Sample()
-        poller = threading.Thread(target=sample.poll, args=(port,))
-        poller.start()
-        reached = send(port, rate, int(rate * seconds), sample, draw)
-        sample.done.set()
-        poller.join()
+        sample, reached = sampled(port, given.rate, int(given.rate * given.seconds), draw)
     found = np.array(sample.seconds)
     notes = {
         "events/s": round(reached),
@@ -144,7 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Freshness of answers.")
     parser.add_argument("--rate", type=float, default=100.0, help="events per second")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the measured part")
-    run("freshness", measure, parser)
+    run("freshness", measure, parser, seconds=3.0)
 
 
 if __name__ == "__main__":

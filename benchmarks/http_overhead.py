@@ -12,19 +12,19 @@ to ``flask``.
 from __future__ import annotations
 
 import argparse
-import json
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
-from benchmarks import report
+from benchmarks import load, report
+from common.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 THREADS = 8
+START_SECONDS = 30
 SERVERS = ("bridge", "flask", "wsgi")
 #: What is measured: a server and a path.
 MEASURED = {
@@ -73,53 +73,43 @@ def bare_flask() -> object:
 
 
 def _run_bridge(port: int) -> None:
-    from common.config import load
+    from common import config
     from serving_layer.app import create_app
     from serving_layer.apps.wordcount import Serving
     from serving_layer.server import HttpServer, bind, limits
+    from tests.serving_layer.held import Held
 
-    settings = load(flags={"app": "wordcount", "serving.api.threads": THREADS}, environment={})
+    settings = config.load(
+        flags={"app": "wordcount", "serving.api.threads": THREADS}, environment={}
+    )
     model = Serving(settings)
     model.counts["a"] = 1
-    app = create_app(settings, _Held(model), None)
+    app = create_app(settings, Held(model), None)
     HttpServer(app, bind("127.0.0.1", port), limits(settings)).run()
 
 
-class _Held:
-    generation = 1000
-    model_age_seconds = 1.0
-
-    def __init__(self, model: object) -> None:
-        self.model: Any = model
-
-    def status(self) -> dict[str, object]:
-        return {}
-
-
-def measure(port: int, path: str, seconds: int, connections: int) -> dict[str, Any]:
-    """Return what the load generator found; raises where a request had an error."""
-    command = [sys.executable, "-m", "benchmarks.load", "--port", str(port), "--path", path]
-    command += ["--seconds", str(seconds), "--connections", str(connections)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    if found["errors"]:
-        message = f"{path} had errors: {found['errors']}"
-        raise RuntimeError(message)
-    return found
-
-
-def start(kind: str, port: int) -> subprocess.Popen[bytes]:
-    """Start a server's process and wait until it listens."""
+@contextmanager
+def serving(kind: str, port: int) -> Iterator[None]:
+    """Run a server's process while the block lasts, which begins when it listens."""
     command = [sys.executable, __file__, "--serve", kind, str(port)]
     process = subprocess.Popen(command, cwd=ROOT, env={"PYTHONPATH": f"{ROOT}:{ROOT}/benchmarks"})
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
+    try:
+        wait_for(process, port)
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def wait_for(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until a process listens; raises where it ends before or takes too long."""
+    deadline = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return process
+                return
         time.sleep(0.05)
-    process.kill()
-    message = f"{kind} did not start"
+    message = f"the server for port {port} has not started"
     raise RuntimeError(message)
 
 
@@ -133,23 +123,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--connections", type=int, default=32)
-    report.run("http_overhead", figures, parser)
+    report.run("http_overhead", figures, parser, rounds=1, seconds=1)
 
 
 def figures(given: argparse.Namespace) -> Iterator[report.Figure]:
     """Yield requests per second of each, beside the bare Flask route's."""
-    seconds = 1 if given.quick else given.seconds
-    processes = {kind: start(kind, given.port + n) for n, kind in enumerate(SERVERS)}
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in MEASURED}
-    try:
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in MEASURED}
+    with ExitStack() as stack:
+        for number, kind in enumerate(SERVERS):
+            stack.enter_context(serving(kind, given.port + number))
         for _ in range(given.rounds):
             for name, (kind, path) in MEASURED.items():
                 port = given.port + SERVERS.index(kind)
-                found[name].append(measure(port, path, seconds, given.connections))
-    finally:
-        for process in processes.values():
-            process.terminate()
-            process.wait(20)
+                plan = load.Plan(port, given.seconds, given.connections)
+                found[name].append(load.outcome(load.start(plan, path)))
     rates = {name: [one["requests_per_second"] for one in found[name]] for name in MEASURED}
     for name, values in rates.items():
         yield report.Figure(

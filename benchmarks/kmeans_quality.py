@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,23 +20,15 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
-from batch_layer.api import BatchContext
-from batch_layer.apps.kmeans import Batch
-from benchmarks.kmeans import NOW, session
+from benchmarks.against_bare import vectors
+from benchmarks.layers import Layers, serve, session
 from benchmarks.report import Figure, run
 from cli.demo.shuttle import shuttle
 from common import paths
 from common.config import Settings, load
 from common.examples import parse
-from common.model_store import Generation, Manifest, ModelStore
-from common.updates import stored
 from serving_layer.apps.kmeans import Serving
-from speed_layer.apps.kmeans import Speed
 
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-SCHEMA = "partition INT, offset BIGINT, timestamp BIGINT, key STRING, value STRING"
 MICRO_BATCH = 100
 SAMPLE = 20_000
 Matrix = NDArray[np.float64]
@@ -46,10 +37,9 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Bench:
-    """The readings, what trains on them, and where generations go."""
+    """The readings, and what trains on them."""
 
-    spark: SparkSession
-    folder: Path
+    layers: Layers
     columns: tuple[str, ...]
     lines: list[str]
     given: argparse.Namespace
@@ -72,37 +62,6 @@ class Bench:
             environment={},
         )
 
-    def train(self, settings: Settings, lines: Sequence[str]) -> Generation:
-        """Train a generation on lines."""
-        store = ModelStore(tempfile.mkdtemp(dir=self.folder))
-        directory = store.new(NOW)
-        rows = [(0, n, NOW, None, line) for n, line in enumerate(lines)]
-        context = BatchContext(self.spark, settings, directory, NOW, len(rows))
-        frame = self.spark.createDataFrame(rows, SCHEMA).cache()
-        built = Batch(settings).run(context, frame, None)
-        frame.unpersist()
-        assert built is not None
-        manifest = Manifest(NOW, "kmeans", built.model_file, {}, "t", {0: len(rows)})
-        return store.commit(directory, manifest)
-
-
-def serve(settings: Settings, generation: Generation) -> Serving:
-    """Load a generation as the serving layer does."""
-    model = Serving(settings)
-    model.load(stored(generation))
-    return model
-
-
-def follow(settings: Settings, generation: Generation, lines: Sequence[str]) -> Serving:
-    """Load a generation and let the speed layer fold in the rest."""
-    speed, serving = Speed(settings), serve(settings, generation)
-    speed.load(stored(generation))
-    for start in range(0, len(lines), MICRO_BATCH):
-        events = pa.record_batch({"value": pa.array(lines[start : start + MICRO_BATCH])})
-        for update in speed.build_updates(events):
-            serving.apply(update)
-    return serving
-
 
 def labels(model: Serving, lines: Sequence[str]) -> tuple[Matrix, Labels]:
     """Return the points of lines in the model's space, and the row of each one's cluster."""
@@ -117,25 +76,19 @@ def bare_labels(engine: str, bench: Bench, points: Matrix) -> Labels:
         found = KMeans(given.k, max_iter=30, n_init=given.runs, random_state=1).fit(points)
         return np.asarray(found.labels_, np.int64)
     from pyspark.ml.clustering import KMeans as SparkKMeans
-    from pyspark.ml.functions import array_to_vector
-    from pyspark.sql import functions as F
 
-    lists: Any = pa.array(points.tolist())
-    frame = bench.spark.createDataFrame(pa.table({"list": lists}))
-    vectors = frame.select(array_to_vector(F.col("list")).alias("features")).cache()
-    models = [
-        SparkKMeans(k=given.k, maxIter=30, seed=1 + n).fit(vectors) for n in range(given.runs)
-    ]
+    frame = vectors(bench.layers.spark, points).cache()
+    models = [SparkKMeans(k=given.k, maxIter=30, seed=1 + n).fit(frame) for n in range(given.runs)]
     best = min(models, key=lambda model: model.summary.trainingCost)
-    rows = best.transform(vectors).select("prediction").toPandas()["prediction"]
-    vectors.unpersist()
+    rows = best.transform(frame).select("prediction").toPandas()["prediction"]
+    frame.unpersist()
     return rows.to_numpy(np.int64)
 
 
 def quality(bench: Bench, engine: str) -> Figure:
     """Compare the silhouettes of our model and of the bare library's."""
     settings = bench.settings(engine)
-    points, ours = labels(serve(settings, bench.train(settings, bench.lines)), bench.lines)
+    points, ours = labels(serve(settings, bench.layers.train(settings, bench.lines)), bench.lines)
     theirs = bare_labels(engine, bench, points)
     chosen = np.random.default_rng(1).choice(len(points), min(SAMPLE, len(points)), replace=False)
     scores = [float(silhouette_score(points[chosen], found[chosen])) for found in (ours, theirs)]
@@ -145,15 +98,10 @@ def quality(bench: Bench, engine: str) -> Figure:
 
 def agreement(bench: Bench, order: str) -> Iterator[Figure]:
     """Compare with batch(all): what batch(90 %) and the speed layer make of the same readings."""
-    settings, other = bench.settings(), bench.settings(seed=2)
     cut = round(len(bench.lines) * 0.9)
-    first = bench.train(settings, bench.lines[:cut])
-    models = {
-        "batch(90 %) + speed(10 %)": follow(settings, first, bench.lines[cut:]),
-        "batch(90 %) alone": serve(settings, first),
-        "batch(all), another seed": serve(other, bench.train(other, bench.lines)),
-    }
-    reference = serve(settings, bench.train(settings, bench.lines))
+    reference, models = bench.layers.lambda_models(
+        bench.settings(), bench.settings(seed=2), bench.lines
+    )
     _, expected = labels(reference, bench.lines)
     for name, model in models.items():
         index = float(adjusted_rand_score(expected, labels(model, bench.lines)[1]))
@@ -185,18 +133,15 @@ def rescaling(model: Serving, reference: Serving) -> tuple[Matrix, Matrix]:
 def measure(given: argparse.Namespace) -> Iterator[Figure]:
     """Compare quality, then layers."""
     readings = shuttle(paths.home() / "cache")
-    lines = readings.lines[:5000] if given.quick else readings.lines
-    spark = session()
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            bench = Bench(spark, Path(folder), readings.columns, lines, given)
-            for engine in ("sklearn", "mllib"):
-                yield quality(bench, engine)
-            yield from agreement(bench, "in the file's order")
-            in_time = sorted(bench.lines, key=lambda line: float(line.split(",")[0]))
-            yield from agreement(replace(bench, lines=in_time), "in the order of the first sensor")
-    finally:
-        spark.stop()
+    lines = readings.lines[: given.lines]
+    with session() as spark, tempfile.TemporaryDirectory() as folder:
+        layers = Layers(spark, Path(folder), MICRO_BATCH)
+        bench = Bench(layers, readings.columns, lines, given)
+        for engine in ("sklearn", "mllib"):
+            yield quality(bench, engine)
+        yield from agreement(bench, "in the file's order")
+        in_time = sorted(bench.lines, key=lambda line: float(line.split(",")[0]))
+        yield from agreement(replace(bench, lines=in_time), "in the order of the first sensor")
 
 
 def main() -> None:
@@ -204,7 +149,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="K-means on the Shuttle readings.")
     parser.add_argument("--k", type=int, default=10)
     parser.add_argument("--runs", type=int, default=5)
-    run("kmeans_quality", measure, parser)
+    parser.add_argument("--lines", type=int, help="readings; all where it is absent")
+    run("kmeans_quality", measure, parser, lines=3000, runs=1)
 
 
 if __name__ == "__main__":

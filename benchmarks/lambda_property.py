@@ -16,34 +16,22 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from batch_layer.api import BatchContext
-from batch_layer.apps.als import Batch
+from benchmarks.layers import Layers, session
 from benchmarks.report import Figure, run
 from cli.demo.data import movielens
 from common import paths
-from common.config import Settings, Spark, load
+from common.config import load
 from common.factors import FactorMatrix
-from common.model_store import Generation, Manifest, ModelStore
-from common.spark_conf import spark_properties
-from common.updates import stored
 from serving_layer.apps.als import Serving
-from speed_layer.apps.als import Speed
 
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
-SCHEMA = "partition INT, offset BIGINT, timestamp BIGINT, key STRING, value STRING"
 TRIPLES = 200_000
 TOP = 10
 MARGIN = 0.1
 MICRO_BATCH = 100
-NOW = 900_000_000_000
 
 
 @dataclass(frozen=True)
@@ -52,54 +40,6 @@ class Scores:
 
     values: NDArray[np.float64]
     known: NDArray[np.bool_]
-
-
-def session() -> SparkSession:
-    """Start Spark with the layers' own properties."""
-    from pyspark.sql import SparkSession
-
-    builder = SparkSession.builder
-    table = Spark(master="local[2]", shuffle_partitions=2)
-    for key, value in spark_properties(table, "lambda-property", paths.home()).items():
-        builder = builder.config(key, value)
-    return builder.getOrCreate()
-
-
-def train(spark: SparkSession, settings: Settings, lines: Sequence[str], name: str) -> Generation:
-    """Train a generation on lines."""
-    store = ModelStore(name)
-    directory = store.new(NOW)
-    rows = [(0, n, NOW, None, line) for n, line in enumerate(lines)]
-    context = BatchContext(spark, settings, directory, NOW, len(rows))
-    built = Batch(settings).run(context, spark.createDataFrame(rows, SCHEMA), None)
-    assert built is not None
-    return store.commit(directory, Manifest(NOW, "als", built.model_file, {}, "t", {0: len(rows)}))
-
-
-def serve(settings: Settings, generation: Generation) -> Serving:
-    """Load a generation as the serving layer does."""
-    model = Serving(settings)
-    model.load(stored(generation))
-    return model
-
-
-def follow(settings: Settings, generation: Generation, lines: Sequence[str]) -> Serving:
-    """Load a generation and let the speed layer fold in the rest."""
-    speed, serving = Speed(settings), serve(settings, generation)
-    speed.load(stored(generation))
-    for start in range(0, len(lines), MICRO_BATCH):
-        part = lines[start : start + MICRO_BATCH]
-        events = pa.record_batch(
-            {
-                "partition": pa.array([0] * len(part), pa.int32()),
-                "offset": pa.array(range(start, start + len(part)), pa.int64()),
-                "timestamp": pa.array([NOW] * len(part), pa.int64()),
-                "value": pa.array(part, pa.string()),
-            }
-        )
-        for update in speed.build_updates(events):
-            serving.apply(update)
-    return serving
 
 
 def scores(model: Serving, users: Sequence[str], items: Sequence[str]) -> Scores:
@@ -148,7 +88,7 @@ def _top(scores: Scores, known: NDArray[np.bool_]) -> NDArray[np.int64]:
 
 def measure(given: argparse.Namespace) -> Iterator[Figure]:
     """Run the whole; yields for each model how far it agrees with batch(all)."""
-    features = 5 if given.quick else given.features
+    features = given.features
     ratings = movielens(paths.home() / "cache")
     lines = [rating.line() for rating in ratings.rows]
     cut = round(len(lines) * 0.9)
@@ -157,19 +97,11 @@ def measure(given: argparse.Namespace) -> Iterator[Figure]:
     flags = {"als.hyperparams.features": features, "ml.eval.test_fraction": 0}
     settings = load(flags=flags, environment={})
     other_seed = load(flags={**flags, "ml.seed": 2}, environment={})
-    spark = session()
-    with tempfile.TemporaryDirectory() as folder:
-        whole = train(spark, settings, lines, str(Path(folder) / "all"))
-        again = train(spark, other_seed, lines, str(Path(folder) / "again"))
-        first = train(spark, settings, lines[:cut], str(Path(folder) / "first"))
-        models = {
-            "batch(90 %) + speed(10 %)": follow(settings, first, lines[cut:]),
-            "batch(90 %) alone": serve(settings, first),
-            "batch(all), another seed": serve(other_seed, again),
-        }
-        reference = scores(serve(settings, whole), users, items)
+    with session() as spark, tempfile.TemporaryDirectory() as folder:
+        layers = Layers(spark, Path(folder), MICRO_BATCH)
+        whole, models = layers.lambda_models(settings, other_seed, lines)
+        reference = scores(whole, users, items)
         found = {name: compare(reference, scores(m, users, items)) for name, m in models.items()}
-    spark.stop()
     newcomers = len(set(users) - {rating.user for rating in ratings.rows[:cut]})
     print(f"{features} features; {newcomers} users are of the last 10 % alone")
     for name, shares in found.items():
@@ -181,7 +113,7 @@ def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description="The lambda property on MovieLens-100k.")
     parser.add_argument("--features", type=int, default=20)
-    run("lambda_property", measure, parser)
+    run("lambda_property", measure, parser, features=5)
 
 
 if __name__ == "__main__":

@@ -15,12 +15,16 @@ import argparse
 import json
 import select
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from common.paths import ROOT
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,31 @@ def get(path: str) -> bytes:
 def run(plan: Plan, requests: Sequence[bytes]) -> Result:
     """Send the requests in turn, from the first again after the last, and return what came."""
     return _Loop(plan, requests).run()
+
+
+def start(plan: Plan, path: str, numbers: int = 1) -> subprocess.Popen[str]:
+    """Start a process that runs a plan; ``%d`` in the path becomes numbers below `numbers`."""
+    command = [sys.executable, "-m", "benchmarks.load", "--port", str(plan.port), "--path", path]
+    command += ["--numbers", str(numbers), "--seconds", str(plan.seconds)]
+    command += ["--connections", str(plan.connections)]
+    command += [] if plan.rate is None else ["--rate", str(plan.rate)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def outcome(process: subprocess.Popen[str]) -> dict[str, float]:
+    """Wait for a process of :func:`start`; returns its figures.
+
+    Raises
+    ------
+    RuntimeError
+        If it failed, or a request had an error.
+    """
+    told, _ = process.communicate()
+    found = json.loads(told) if process.returncode == 0 else {"errors": process.returncode}
+    if found.pop("errors"):
+        message = f"the load had errors: {told or 'see above'}"
+        raise RuntimeError(message)
+    return dict(found)
 
 
 def main() -> None:

@@ -93,27 +93,34 @@ class Figure:
 Measure = Callable[[argparse.Namespace], Iterable[Figure]]
 
 
-def run(name: str, measure: Measure, parser: argparse.ArgumentParser) -> None:
-    """Measure with the arguments given, print each figure, and write them where asked.
+def run(name: str, measure: Measure, parser: argparse.ArgumentParser, **quick: object) -> None:
+    """Measure with the arguments given; then print all figures, and write them where asked.
 
     Parameters
     ----------
     name : str
         Of the files.
     measure : callable
-        Gets the arguments, ``quick`` among them, and yields figures.
+        Gets the arguments and yields figures.
     parser : ArgumentParser
         With the benchmark's own arguments.
+    **quick
+        Their defaults where ``--quick`` is given.
     """
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write JSON and a plot there")
+    if parser.parse_args().quick:
+        parser.set_defaults(**quick)
     given = parser.parse_args()
     before = environment()
     print(json.dumps(before))
     figures = []
     for figure in measure(given):
-        print(figure.line(), flush=True)
+        print(f"measured: {figure.what}", file=sys.stderr, flush=True)
         figures.append(figure)
+    # Not before: an error later on makes what was measured before it doubtful.
+    for figure in figures:
+        print(figure.line())
     if given.out is not None:
         given.out.mkdir(parents=True, exist_ok=True)
         write(given.out / f"{name}.json", before, figures)
@@ -184,10 +191,11 @@ def _bars(axis: object, unit: str, figures: Sequence[Figure]) -> None:
                 axis.barh(at, middle, 0.36, xerr=spread, color=colour, capsize=2)  # type: ignore[attr-defined]
                 label = f" {short(middle)} {who}" if figure.peer_values else f" {short(middle)}"
                 axis.text(max(values), at, label, va="center", fontsize=8)  # type: ignore[attr-defined]
-    axis.set_yticks([-row - 0.19 for row in range(len(figures))])  # type: ignore[attr-defined]
+    places = [-row - 0.19 * bool(figure.peer_values) for row, figure in enumerate(figures)]
+    axis.set_yticks(places)  # type: ignore[attr-defined]
     axis.set_yticklabels([figure.what for figure in figures], fontsize=8)  # type: ignore[attr-defined]
     axis.set_xlabel(unit)  # type: ignore[attr-defined]
-    axis.margins(x=0.25)  # type: ignore[attr-defined]
+    axis.margins(x=0.35)  # type: ignore[attr-defined]
 
 
 def _processor() -> str:

@@ -133,8 +133,6 @@ def rate(loop: Stack, load: Load, work: Callable[[], None]) -> float:
 def measure(given: argparse.Namespace) -> Iterator[Figure]:
     """Run all rounds; yields lines per second for each client, ours against bare."""
     load = Load(given.lines, given.per_request, given.connections, given.rounds)
-    if given.quick:
-        load = Load(40_000, given.per_request, given.connections, 1)
     sent = bodies(load)
     rest: dict[str, list[float]] = {client: [] for client in CLIENTS}
     alone: dict[str, list[float]] = {client: [] for client in CLIENTS}
@@ -170,7 +168,7 @@ def main() -> None:
     parser.add_argument("--per-request", type=int, default=5_000)
     parser.add_argument("--connections", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=3)
-    run("rest_ingest", measure, parser)
+    run("rest_ingest", measure, parser, lines=40_000, rounds=1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""The serving layer as a process of its own, with a broker inside it that takes our updates."""
+"""The serving layer as a process of its own, and the way by which our updates reach it.
+
+Mostly that is a broker in the process's own memory.  Workers share no such thing: for them there
+is a real broker.
+"""
 
 from __future__ import annotations
 
@@ -6,43 +10,117 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
+from benchmarks import memory
+from cli.ports import free_port
+from common.broker import open_broker
+from common.config import load
 from common.messages import MODEL_REF, Stamp
 from common.model_store import Generation
+from common.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
-READY_SECONDS = 300
+READY_SECONDS = 600
+INPUT, UPDATE = "gemsbok.input", "gemsbok.update"
+
+Headers = Sequence[tuple[str, str]]
 
 #: Each line of its standard input becomes a record: its key, value and headers as JSON.
-_SCRIPT = """
+_SCRIPT = f"""
 import json, sys, threading
 from common.broker.memory import MemoryBroker
 from serving_layer.__main__ import main
 broker = MemoryBroker.named("memory://here")
-broker.create_topic("gemsbok.input", 1)
-broker.create_topic("gemsbok.update", 1)
+for topic in ("{INPUT}", "{UPDATE}"):
+    broker.create_topic(topic, 1)
 def forward():
     producer = broker.producer()
     for line in sys.stdin:
         key, value, headers = json.loads(line)
-        producer.send(
-            "gemsbok.update", key, value, [(name, text.encode()) for name, text in headers]
-        )
+        producer.send("{UPDATE}", key, value, [(name, text.encode()) for name, text in headers])
 threading.Thread(target=forward, daemon=True).start()
 sys.exit(main(sys.argv[1:]))
 """
 
 
+class Way(Protocol):
+    """How the process is started, and how records come onto its update topic."""
+
+    @property
+    def command(self) -> Sequence[str]:
+        """Its beginning."""
+
+    @property
+    def flags(self) -> Mapping[str, str]:
+        """Settings that say where the topics are."""
+
+    def send(self, process: subprocess.Popen[str], key: str, value: str, headers: Headers) -> None:
+        """Put one record on the update topic."""
+
+    def close(self) -> None:
+        """Let go of the broker."""
+
+
+class InMemory:
+    """By its standard input, to a broker in its memory."""
+
+    command = (sys.executable, "-c", _SCRIPT)
+    flags: Mapping[str, str] = {"input_topic.broker": "memory://here"}
+
+    def send(self, process: subprocess.Popen[str], key: str, value: str, headers: Headers) -> None:
+        """Put one record on the update topic."""
+        assert process.stdin is not None
+        process.stdin.write(json.dumps([key, value, list(headers)]) + "\n")
+        process.stdin.flush()
+
+    def close(self) -> None:
+        """Do nothing: the broker ends with the process."""
+
+
+class InKafka:
+    """By a real broker, in topics that begin with a name of their own."""
+
+    command = (sys.executable, "-m", "serving_layer")
+
+    def __init__(self, address: str, name: str) -> None:
+        self.flags = {
+            "input_topic.broker": address,
+            "input_topic.name": f"{name}.input",
+            "update_topic.name": f"{name}.update",
+        }
+        self._broker = open_broker(load(flags=self.flags, environment={}))
+        for topic in (self.flags["input_topic.name"], self.flags["update_topic.name"]):
+            self._broker.create_topic(topic, 1)
+        self._producer = self._broker.producer()
+
+    def send(self, process: subprocess.Popen[str], key: str, value: str, headers: Headers) -> None:
+        """Put one record on the update topic."""
+        encoded = [(name, text.encode()) for name, text in headers]
+        self._producer.send(self.flags["update_topic.name"], key, value, encoded)
+
+    def close(self) -> None:
+        """Disconnect."""
+        self._producer.close()
+        self._broker.close()
+
+
 class ServingProcess:
     """A started process; ready when the block begins, gone when it ends.
+
+    Parameters
+    ----------
+    model_dir : Path
+        The store, in a folder that may be written to.
+    flags : mapping, optional
+        Further settings.
+    way : Way, optional
+        :class:`InMemory` by default.
 
     Attributes
     ----------
@@ -50,28 +128,32 @@ class ServingProcess:
         From the start of the process until ``/ready`` said 200.
     """
 
-    def __init__(self, model_dir: Path, **flags: object) -> None:
-        self.port = _free_port()
+    def __init__(
+        self, model_dir: Path, flags: Mapping[str, object] | None = None, way: Way | None = None
+    ) -> None:
+        self.port = free_port()
+        self._way = way or InMemory()
         pairs = {
             "app": "als",
-            "input_topic.broker": "memory://here",
             "batch.storage.model_dir": model_dir,
             "serving.api.port": self.port,
-            **{name.replace("__", "."): value for name, value in flags.items()},
+            **self._way.flags,
+            **(flags or {}),
         }
-        command = [sys.executable, "-c", _SCRIPT]
+        command = [*self._way.command]
         for key, value in pairs.items():
             command += ["--set", f"{key}={value}"]
-        self._log = (model_dir.parent / f"serving-{self.port}.log").open("w+")
+        self._log = model_dir.parent / f"serving-{self.port}.log"
         started = time.perf_counter()
-        self._process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdin=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                stdin=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+            )
         self._wait_until_ready(started + READY_SECONDS)
         self.seconds_to_ready = time.perf_counter() - started
 
@@ -88,7 +170,7 @@ class ServingProcess:
         self._process.wait(60)
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._log.close()
+        self._way.close()
 
     def get(self, path: str) -> tuple[int, Any]:
         """Return the status of a GET and the JSON that came, None where there was none."""
@@ -103,7 +185,7 @@ class ServingProcess:
 
     def update(self, payload: str) -> None:
         """Put one ``UP`` on the update topic."""
-        self._put("UP", payload)
+        self._way.send(self._process, "UP", payload, ())
 
     def publish(self, generation: Generation) -> None:
         """Put a generation on the update topic, by reference."""
@@ -116,31 +198,16 @@ class ServingProcess:
             updates=0,
         )
         headers = [(name, value.decode()) for name, value in stamp.to_headers()]
-        self._put(MODEL_REF, generation.reference, headers)
-
-    def _put(self, key: str, value: str, headers: Sequence[tuple[str, str]] = ()) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps([key, value, list(headers)]) + "\n")
-        self._process.stdin.flush()
+        self._way.send(self._process, MODEL_REF, generation.reference, headers)
 
     def log(self) -> str:
         """Return what the process has written."""
-        self._log.seek(0)
-        return self._log.read()
+        return self._log.read_text(encoding="utf-8")
 
     def memory_mb(self) -> Mapping[str, float]:
-        """Return resident megabytes, and those of them that no other process shares."""
-        text = Path(f"/proc/{self._process.pid}/smaps_rollup").read_text()
-        sizes = {line.split()[0]: int(line.split()[1]) / 1000 for line in text.splitlines()[1:]}
-        return {
-            "resident": sizes["Rss:"],
-            "private": sizes["Private_Clean:"] + sizes["Private_Dirty:"],
-        }
-
-    def cpu_seconds(self) -> float:
-        """Return the processor time that the process has used."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Return the megabytes of the process and its children: RSS, and PSS."""
+        found = memory.of(self._process.pid)
+        return {"RSS": found.rss / 1e6, "PSS": found.pss / 1e6}
 
     def _wait_until_ready(self, deadline: float) -> None:
         while time.perf_counter() < deadline and self._process.poll() is None:
@@ -153,9 +220,3 @@ class ServingProcess:
         self._process.kill()
         message = f"the serving layer is not ready:\n{self.log()[-2000:]}"
         raise RuntimeError(message)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -19,18 +19,20 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.alongside import alongside
 from benchmarks.report import Figure, run
 from cli.local_kafka import LocalKafka
 from common.broker import Broker
 from common.messages import PROGRESS, Progress
 from tests.integration.stack import Stack, stack, wait_until
 
-USERS, ITEMS, PAST = 100_000, 20_000, 300_000
+USERS, ITEMS = 100_000, 20_000
 #: Seconds between two looks at the clock while sending.
 TICK = 0.01
 SETTLE_SECONDS = 60.0
@@ -89,12 +91,12 @@ def send(broker: Broker, topic: str, rate: float, pairs: list[tuple[str, str]]) 
     return ledger
 
 
-def prepare(loop: Stack, draw: np.random.Generator) -> None:
+def prepare(loop: Stack, draw: np.random.Generator, past: int) -> None:
     """Train a model and start speed and serving on it."""
     topic = loop.settings.input_topic.name
     with loop.broker() as broker:
         producer = broker.producer()
-        producer.send_all(topic, lines(draw, PAST), timeout=120)
+        producer.send_all(topic, lines(draw, past), timeout=120)
         producer.close()
     done = loop.batch_once()
     if done.process.returncode:
@@ -110,21 +112,18 @@ def at_rate(loop: Stack, rate: float, seconds: float, draw: np.random.Generator)
     pairs = lines(draw, int(rate * seconds))
     with loop.broker() as broker:
         before = sum(broker.end_offsets(topic).values())
-        seen, done = Ledger(), threading.Event()
-        watcher = threading.Thread(target=watch, args=(loop, seen, before, done))
-        watcher.start()
-        wait_until(lambda: loop.status_of("/ready") != 0, "serving answers")
-        ledger = send(broker, topic, rate, pairs)
-        ended = time.perf_counter()
-        ledger.folded = seen.folded
-        wait_until(
-            lambda: bool(seen.folded) and seen.folded[-1][1] >= len(pairs),
-            "all is folded in",
-            SETTLE_SECONDS,
-        )
-        caught_up = seen.folded[-1][0] - ended
-        done.set()
-        watcher.join()
+        seen = Ledger()
+        with alongside(partial(watch, loop, seen, before)):
+            wait_until(lambda: loop.status_of("/ready") != 0, "serving answers")
+            ledger = send(broker, topic, rate, pairs)
+            ended = time.perf_counter()
+            wait_until(
+                lambda: bool(seen.folded) and seen.folded[-1][1] >= len(pairs),
+                "all is folded in",
+                SETTLE_SECONDS,
+            )
+    ledger.folded = seen.folded
+    caught_up = seen.folded[-1][0] - ended
     times, lags = map(np.array, ledger.lags())
     first = ledger.sent[0][0]
     quarter = np.floor((times - first) / (ended - first) * 4)
@@ -150,16 +149,16 @@ def median(lags: NDArray[np.float64]) -> float:
 def measure(given: argparse.Namespace) -> Iterator[Figure]:
     """Run all rates against one stack."""
     draw = np.random.default_rng(7)
-    rates, seconds = ([1000.0], 5.0) if given.quick else (given.rates, given.seconds)
     with (
         tempfile.TemporaryDirectory(prefix="throughput-") as folder,
         LocalKafka(Path(folder), 0) as kafka,
         stack(Path(folder), kafka.address, "als", **{"als.hyperparams.features": 50}) as loop,
     ):
-        prepare(loop, draw)
-        at_rate(loop, 500, 5, draw)  # the first micro-batches compile what the others use
-        for rate in rates:
-            yield at_rate(loop, rate, seconds, draw)
+        prepare(loop, draw, given.past)
+        # The first micro-batches compile what the others use.
+        at_rate(loop, 500, min(5.0, given.seconds), draw)
+        for rate in given.rates:
+            yield at_rate(loop, rate, given.seconds, draw)
 
 
 def main() -> None:
@@ -167,7 +166,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Sustained events per second.")
     parser.add_argument("--rates", type=float, nargs="+", default=[1000, 5000, 10_000, 20_000])
     parser.add_argument("--seconds", type=float, default=20.0)
-    run("speed_throughput", measure, parser)
+    parser.add_argument("--past", type=int, default=300_000, help="events that are trained on")
+    small = {"rates": [1000.0], "seconds": 3.0, "past": 30_000}
+    run("speed_throughput", measure, parser, **small)
 
 
 if __name__ == "__main__":

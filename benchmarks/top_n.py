@@ -36,13 +36,11 @@ def main() -> None:
     parser.add_argument("--factors", type=int, nargs="+", default=[50, 250])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--rounds", type=int, default=3)
-    report.run("top_n", measure, parser)
+    report.run("top_n", measure, parser, items=100_000, factors=[50], rounds=1)
 
 
 def measure(given: argparse.Namespace) -> Iterator[report.Figure]:
     """Yield queries per second."""
-    if given.quick:
-        given.items, given.factors = 100_000, [50]
     for factors in given.factors:
         vectors = _items(given.items, factors)
         index = _index(vectors)

@@ -11,6 +11,7 @@ import pytest
 
 from common.config import families, load
 from serving_layer.app import create_app
+from tests.serving_layer.held import Held
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
@@ -18,21 +19,10 @@ PAGES = sorted(
 )
 
 
-class Nothing:
-    """Stands where a model would."""
-
-    model = None
-    generation = None
-    model_age_seconds = None
-
-    def status(self) -> dict[str, object]:
-        return {}
-
-
 def routes(app: str) -> Iterator[str]:
     sample = importlib.import_module(f"tests.conformance.families.{app}")
     settings = load(flags={"app": app, **sample.SETTINGS}, environment={})
-    for rule in create_app(settings, Nothing(), None).url_map.iter_rules():
+    for rule in create_app(settings, Held(), None).url_map.iter_rules():
         path = re.sub(r"<(?:\w+:)?(\w+)>", r"<\1>", rule.rule)
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             yield f"{method} {path}"

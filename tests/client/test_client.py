@@ -17,6 +17,7 @@ from serving_layer.app import create_app
 from tests.client.conftest import QUICK, Live
 from tests.forests import oryx_model
 from tests.serving_layer.apps import test_forest, test_kmeans, test_pmml
+from tests.serving_layer.held import Held
 
 README = Path(__file__).parents[2] / "client" / "README.md"
 
@@ -157,7 +158,7 @@ def test_what_is_not_json_is_not_sent(live: Live) -> None:
 def test_records_are_assigned_in_every_form(run: Callable[..., Any]) -> None:
     settings = test_kmeans.configured({"feature_names": ["x", "y"], "categorical_features": []})
     serving = test_kmeans.serving_of(settings, test_kmeans.three())
-    running = run(create_app(settings, test_kmeans.Current(serving), None), body_seconds=30.0)
+    running = run(create_app(settings, Held(serving), None), body_seconds=30.0)
     frame = pd.DataFrame({"y": [0.0, -1.0], "x": [1.0, 10.0]})
     with Client(f"http://{running.host}:{running.port}", retry=QUICK) as client:
         rows: list[Any] = [{"x": 1, "y": 0}, [10, -1.0]]
@@ -171,7 +172,7 @@ def test_records_are_assigned_in_every_form(run: Callable[..., Any]) -> None:
 def test_records_are_predicted(run: Callable[..., Any]) -> None:
     settings = test_forest.configured(test_forest.ORYX)
     serving = test_forest.serving_of(oryx_model(), settings)
-    running = run(create_app(settings, test_forest.Current(serving), None), body_seconds=30.0)
+    running = run(create_app(settings, Held(serving), None), body_seconds=30.0)
     with Client(f"http://{running.host}:{running.port}", retry=QUICK) as client:
         found = list(client.predict([["B", 0, None], {"0": "A", "1": -5}]))
     assert [one.value for one in found] == pytest.approx([2010 / 3, 67])
@@ -179,7 +180,7 @@ def test_records_are_predicted(run: Callable[..., Any]) -> None:
 
 
 def test_records_are_scored_by_a_document_of_another_tool(run: Callable[..., Any]) -> None:
-    document = test_pmml.Served(test_pmml.loaded(test_pmml.text_of("regression")))
+    document = Held(test_pmml.loaded(test_pmml.text_of("regression")))
     running = run(create_app(test_pmml.settings_of(), document, None), body_seconds=30.0)
     with Client(f"http://{running.host}:{running.port}", retry=QUICK) as client:
         found = list(client.score([{"age": 30, "salary": 1000, "car_location": "carpark"}]))
@@ -191,8 +192,8 @@ def test_waiting_says_what_is_missing(live: Live) -> None:
         client.wait_until_ready()
         assert client.readiness().fraction_loaded == 1.0
         live.served.app.extensions["gemsbok"].current.model = None
-        assert client.readiness().missing == "there is no model yet"
-        with pytest.raises(ClientError, match="there is no model yet"):
+        assert client.readiness().missing == "no model generation yet"
+        with pytest.raises(ClientError, match="no model generation yet"):
             client.wait_until_ready(timeout=0)
 
 

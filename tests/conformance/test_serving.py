@@ -7,7 +7,6 @@ import gzip
 import io
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -19,21 +18,10 @@ from common.model_store import Generation
 from serving_layer.app import create_app
 from tests.conformance.conftest import Family, events
 from tests.pmml_check import schema_errors
+from tests.serving_layer.held import Held
 
 pytestmark = pytest.mark.integration
 Build = Callable[..., Generation]
-
-
-@dataclass
-class Served:
-    """The model that requests see."""
-
-    model: Any = None
-    generation: int | None = None
-    model_age_seconds: float | None = None
-
-    def status(self) -> dict[str, object]:
-        return {"missing": "no model generation yet"}
 
 
 def client(family: Family, model: Any = None, read_only: bool = False) -> FlaskClient:
@@ -43,7 +31,7 @@ def client(family: Family, model: Any = None, read_only: bool = False) -> FlaskC
     broker = MemoryBroker()
     broker.create_topic(settings.input_topic.name, 1)
     producer = None if read_only else broker.producer()
-    return create_app(settings, Served(model, 1 if model else None), producer).test_client()
+    return create_app(settings, Held(model), producer).test_client()
 
 
 def test_without_a_model_every_query_is_503_and_says_why(family: Family) -> None:

@@ -15,14 +15,13 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from common.broker.api import read_all
 from common.broker.memory import MemoryBroker
 from common.config import Settings, load
 from serving_layer.app import create_app
 from serving_layer.bridge import Limits
+from tests.serving_layer import held
+from tests.serving_layer.held import input_topic
 from tests.serving_layer.running import Running
-
-INPUT = "gemsbok.input"
 
 
 @pytest.fixture(scope="session")
@@ -52,9 +51,12 @@ class Served:
 
     def sent(self) -> list[tuple[str, str]]:
         """Keys and values on the input topic."""
-        ends = self.broker.end_offsets(INPUT)
-        records = read_all(self.broker.reader(INPUT), ends)
-        return [((r.key or b"").decode(), (r.value or b"").decode()) for r in records]
+        return held.sent(self.broker)
+
+
+@pytest.fixture
+def broker() -> MemoryBroker:
+    return input_topic()
 
 
 @pytest.fixture
@@ -64,8 +66,7 @@ def serve(stub: ModuleType) -> Callable[..., Served]:
     def make(**flags: Any) -> Served:
         dotted = {name.replace("__", "."): value for name, value in flags.items()}
         settings = load(flags={"app": "stub_family", **dotted}, environment={})
-        broker = MemoryBroker()
-        broker.create_topic(INPUT, 1)
+        broker = input_topic()
         current = stub.FixedModel(stub.Serving(settings))
         producer = None if settings.serving.api.read_only else broker.producer()
         app = create_app(settings, current, producer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from common.apps.als import encode_update
-from common.broker.api import read_all
 from common.broker.memory import MemoryBroker
 from common.config import Settings, load
 from common.factors import write_factors
@@ -24,8 +23,7 @@ from common.updates import ModelMessage, stored
 from serving_layer.app import create_app
 from serving_layer.apps.als import Serving
 from serving_layer.rescorer import Rescorer, RescorerProvider
-
-INPUT = "gemsbok.input"
+from tests.serving_layer import held
 
 X = [
     [-0.35837504, 0.60391283],
@@ -106,18 +104,6 @@ def from_updates(folder: Path, **flags: Any) -> Serving:
 
 
 @dataclass
-class Held:
-    """A ModelSource with one model."""
-
-    model: Any
-    generation: int | None = 1000
-    model_age_seconds: float | None = 1.0
-
-    def status(self) -> Mapping[str, object]:
-        return {"missing": None}
-
-
-@dataclass
 class Served:
     """An application, its model, and what it has sent."""
 
@@ -166,17 +152,14 @@ class Served:
 
     def sent(self) -> list[tuple[str, str]]:
         """Keys and values on the input topic."""
-        ends = self.broker.end_offsets(INPUT)
-        records = read_all(self.broker.reader(INPUT), ends)
-        return [((r.key or b"").decode(), (r.value or b"").decode()) for r in records]
+        return held.sent(self.broker)
 
 
 def serve(model: Serving, **flags: Any) -> Served:
     found = settings(**flags)
-    broker = MemoryBroker()
-    broker.create_topic(INPUT, 1)
+    broker = held.input_topic()
     producer = None if found.serving.api.read_only else broker.producer()
-    return Served(create_app(found, Held(model), producer), model, broker)
+    return Served(create_app(found, held.Held(model), producer), model, broker)
 
 
 class EvenOut(Rescorer):

@@ -178,6 +178,31 @@ def test_a_bad_update_is_refused_and_changes_nothing(update: str, tmp_path: Path
     assert (model.view.items.matrix.vectors == before[1]).all()
 
 
+def test_many_updates_are_those_one_by_one(tmp_path: Path) -> None:
+    updates = [
+        x("U0", 1, 2, known=("later",)),
+        y("I1", 5, 6),
+        x("U0", 3, 4, gone=("I4",)),
+        "[]",
+        y("I1", 7, 8),
+        y("later", 1, 1),
+        y("I2", 1, 2, 3),
+        x("new", 9, 9, known=("I1",)),
+    ]
+    many, single = from_files(tmp_path / "many"), from_files(tmp_path / "single")
+    refused = many.apply_many(updates)
+    assert ["three to five" in str(refused[0]), "3 factors" in str(refused[1])] == [True, True]
+    for update in updates:
+        if update not in ("[]", y("I2", 1, 2, 3)):
+            single.apply(update)
+    assert (many.view.users.vectors == single.view.users.vectors).all()
+    assert (many.view.items.matrix.vectors == single.view.items.matrix.vectors).all()
+    assert "later" in known(many, "U0")
+    assert "I4" not in known(many, "U0")
+    for user in ("U0", "new"):
+        assert known(many, user) == known(single, user) != []
+
+
 def test_an_update_before_any_model_is_refused() -> None:
     with pytest.raises(MessageError, match="no ALS model"):
         Serving(settings()).apply(x("U", 1, 2))

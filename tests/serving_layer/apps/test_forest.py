@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
-from common.broker.api import read_all
 from common.broker.memory import MemoryBroker
 from common.config import Settings, load
 from common.forest import ForestModel
@@ -22,10 +21,10 @@ from common.updates import ModelMessage
 from serving_layer.app import create_app
 from serving_layer.apps.forest import Serving, console
 from tests.forests import CLASSES, COLOURS, oryx_model, random_model, random_rows
+from tests.serving_layer.held import Held, sent_lines
 
 JSON = {"Accept": "application/json"}
 TEXT = {"Content-Type": "text/plain"}
-TOPIC = "gemsbok.input"
 ORYX: dict[str, Any] = {"num_features": 3, "categorical_features": ["0"], "target_feature": "2"}
 FRUIT: dict[str, Any] = {
     "feature_names": ["id", "width", "colour", "height", "note", "target"],
@@ -34,17 +33,6 @@ FRUIT: dict[str, Any] = {
     "numeric_features": ["width", "height"],
     "target_feature": "target",
 }
-
-
-class Current:
-    generation = 1
-    model_age_seconds = None
-
-    def __init__(self, model: Serving) -> None:
-        self.model = model
-
-    def status(self) -> dict[str, object]:
-        return {"missing": "no model generation yet"}
 
 
 def configured(schema: dict[str, Any], **flags: Any) -> Settings:
@@ -59,32 +47,18 @@ def serving_of(model: ForestModel, settings: Settings) -> Serving:
 
 
 @pytest.fixture
-def broker() -> MemoryBroker:
-    broker = MemoryBroker()
-    broker.create_topic(TOPIC, 1)
-    return broker
-
-
-@pytest.fixture
 def numbers(broker: MemoryBroker) -> FlaskClient:
     """Oryx's regression fixture."""
     settings = configured(ORYX)
     serving = serving_of(oryx_model(), settings)
-    return create_app(settings, Current(serving), broker.producer()).test_client()
+    return create_app(settings, Held(serving), broker.producer()).test_client()
 
 
 @pytest.fixture
 def classes(broker: MemoryBroker) -> FlaskClient:
     settings = configured(FRUIT)
     serving = serving_of(random_model(), settings)
-    return create_app(settings, Current(serving), broker.producer()).test_client()
-
-
-def sent(broker: MemoryBroker) -> list[str]:
-    records = read_all(broker.reader(TOPIC), broker.end_offsets(TOPIC))
-    found = list(records)
-    assert all(record.key for record in found)
-    return [(record.value or b"").decode() for record in found]
+    return create_app(settings, Held(serving), broker.producer()).test_client()
 
 
 def line(row: list[float]) -> str:
@@ -181,14 +155,14 @@ def test_examples_are_sent_by_path_body_and_form(
     assert classes.post("/train", data=gzip.compress(body), headers=packed).status_code == 204
     form = {"file": (io.BytesIO(body), "lines.csv", "text/csv")}
     assert classes.post("/train", data=form).status_code == 204
-    assert sent(broker) == [lines[0], *lines * 3]
+    assert sent_lines(broker) == [lines[0], *lines * 3]
 
 
 def test_one_bad_example_refuses_all(classes: FlaskClient, broker: MemoryBroker) -> None:
     reply: Any = classes.post("/train", data="1,2,red,2,-,yes\n1,2,red,2,-,\n", headers=TEXT)
     assert (reply.status_code, reply.json["error"]["code"]) == (400, "missing_value")
     assert reply.json["error"]["line"] == 2
-    assert sent(broker) == []
+    assert sent_lines(broker) == []
 
 
 def test_updates_are_absolute_and_foreign_ones_add() -> None:

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
-from common.broker.api import read_all
 from common.broker.memory import MemoryBroker
 from common.config import Settings, load
 from common.encoding import Encoding
@@ -23,26 +22,15 @@ from common.schema import InputSchema
 from common.updates import ModelMessage
 from serving_layer.app import create_app
 from serving_layer.apps.kmeans import Serving, console
+from tests.serving_layer.held import Held, sent_lines
 
 JSON = {"Accept": "application/json"}
-TOPIC = "gemsbok.input"
 PLAIN: dict[str, Any] = {"num_features": 2, "categorical_features": []}
 WITH_COLOUR: dict[str, Any] = {
     "feature_names": ["id", "x", "colour"],
     "id_features": ["id"],
     "categorical_features": ["colour"],
 }
-
-
-class Current:
-    generation = 1
-    model_age_seconds = None
-
-    def __init__(self, model: Serving) -> None:
-        self.model = model
-
-    def status(self) -> dict[str, object]:
-        return {"missing": "no model generation yet"}
 
 
 def configured(schema: dict[str, Any], **flags: Any) -> Settings:
@@ -65,27 +53,13 @@ def three() -> Clusters:
 
 
 @pytest.fixture
-def broker() -> MemoryBroker:
-    broker = MemoryBroker()
-    broker.create_topic(TOPIC, 1)
-    return broker
-
-
-@pytest.fixture
 def serving() -> Serving:
     return serving_of(configured(PLAIN), three())
 
 
 @pytest.fixture
 def client(broker: MemoryBroker, serving: Serving) -> FlaskClient:
-    return create_app(configured(PLAIN), Current(serving), broker.producer()).test_client()
-
-
-def sent(broker: MemoryBroker) -> list[str]:
-    ends = broker.end_offsets(TOPIC)
-    records = list(read_all(broker.reader(TOPIC), ends))
-    assert all(record.key for record in records)
-    return [(record.value or b"").decode() for record in records]
+    return create_app(configured(PLAIN), Held(serving), broker.producer()).test_client()
 
 
 @pytest.mark.parametrize(("datum", "id_"), [("1,0", 2), ("10,-1.0", 3), ("[-3, 0]", 4)])
@@ -104,7 +78,7 @@ def test_assign_takes_many_lines(client: FlaskClient) -> None:
 
 def test_a_read_only_layer_assigns_and_takes_nothing() -> None:
     settings = configured(PLAIN, **{"serving.api.read_only": True})
-    asking = create_app(settings, Current(serving_of(settings, three())), None).test_client()
+    asking = create_app(settings, Held(serving_of(settings, three())), None).test_client()
     assert asking.post("/assign", data="1,0", content_type="text/csv").text == "2\n"
     for path in ("/add", "/add/not,numbers"):
         reply = asking.post(path, data="not,numbers", content_type="text/csv")
@@ -146,7 +120,7 @@ def test_bad_examples_are_400_and_say_why(
             "request_id": "",
         }
     assert client.post(f"/add/{datum}").status_code == 400
-    assert sent(broker) == []
+    assert sent_lines(broker) == []
 
 
 def test_examples_are_added_in_every_form(client: FlaskClient, broker: MemoryBroker) -> None:
@@ -167,10 +141,10 @@ def test_examples_are_added_in_every_form(client: FlaskClient, broker: MemoryBro
         data={"file": (io.BytesIO(gzip.compress(text)), "lines.csv.gz", "application/gzip")},
     )
     assert zipped.status_code == 204
-    assert sent(broker) == lines * 4
+    assert sent_lines(broker) == lines * 4
     for line in lines:
         assert client.post(f"/add/{line}").status_code == 204
-    assert sent(broker) == lines * 5
+    assert sent_lines(broker) == lines * 5
 
 
 def test_the_last_update_of_a_cluster_wins(client: FlaskClient, serving: Serving) -> None:
@@ -198,7 +172,7 @@ def test_updates_that_cannot_be_used_change_nothing(serving: Serving) -> None:
 def test_categories_count_and_unseen_ones_are_counted() -> None:
     settings = configured(WITH_COLOUR)
     clusters = Clusters((0, 1), np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), np.array([1, 1]))
-    current = Current(serving_of(settings, clusters, ("blue", "red")))
+    current = Held(serving_of(settings, clusters, ("blue", "red")))
     asking = create_app(settings, current, None).test_client()
     assert asking.get("/assign/7,0.2,red").text == "1"
     assert asking.get("/assign/7,0.2,blue").text == "0"

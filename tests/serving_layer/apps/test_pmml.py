@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from serving_layer import evaluator
 from serving_layer.app import create_app
 from serving_layer.apps.pmml import Serving
 from serving_layer.consumer import Consumer, Sources
+from tests.serving_layer.held import Held
 
 DOCUMENTS = Path(__file__).parent / "documents"
 IRIS = ("sepal_length", "sepal_width", "petal_length", "petal_width")
@@ -37,18 +37,6 @@ FOREST = {
     (5.9, 3.2, 4.8, 1.8): (0.0, 0.09803921568627451, 0.9019607843137255),
 }
 Asking = Callable[[str], FlaskClient]
-
-
-@dataclass
-class Served:
-    """The model that requests see."""
-
-    model: Serving
-    generation: int | None = None
-    model_age_seconds: float | None = None
-
-    def status(self) -> dict[str, object]:
-        return {}
 
 
 def text_of(name: str) -> str:
@@ -69,7 +57,7 @@ def loaded(text: str, **changes: object) -> Serving:
 @pytest.fixture
 def asking() -> Asking:
     """A client of a serving layer that has loaded a document."""
-    return lambda name: create_app(settings_of(), Served(loaded(text_of(name))), None).test_client()
+    return lambda name: create_app(settings_of(), Held(loaded(text_of(name))), None).test_client()
 
 
 def post(client: FlaskClient, body: str, kind: str = "text/csv", accept: str = "*/*") -> Any:
@@ -241,8 +229,7 @@ def test_the_last_good_document_goes_on_and_the_reason_is_told(tmp_path: Path) -
     def send(text: str) -> None:
         producer.send(settings.update_topic.name, MODEL, text)
         producer.flush(5.0)
-        for record in reader.poll(timeout=5.0):
-            consumer.feed(record)
+        consumer.feed(reader.poll(timeout=5.0))
         consumer.swap_if_ready()
 
     def served() -> str | None:

@@ -7,33 +7,15 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from common.broker.api import read_all
 from common.broker.memory import MemoryBroker
 from common.config import load
 from common.messages import MessageError
 from common.updates import ModelMessage
 from serving_layer.app import create_app
 from serving_layer.apps.wordcount import Serving
+from tests.serving_layer.held import Held, sent_lines
 
 JSON = {"Accept": "application/json"}
-
-
-class Current:
-    generation = 1
-    model_age_seconds = None
-
-    def __init__(self, model: Serving | None) -> None:
-        self.model = model
-
-    def status(self) -> dict[str, object]:
-        return {"missing": "no model generation yet"}
-
-
-@pytest.fixture
-def broker() -> MemoryBroker:
-    broker = MemoryBroker()
-    broker.create_topic("gemsbok.input", 1)
-    return broker
 
 
 @pytest.fixture
@@ -43,12 +25,7 @@ def client(broker: MemoryBroker) -> FlaskClient:
     serving.load(ModelMessage(1, '{"fox": 2, "dog": 1}'))
     serving.apply("dog,3")
     serving.apply('"a,b",4,a neighbour')
-    return create_app(settings, Current(serving), broker.producer()).test_client()
-
-
-def values(broker: MemoryBroker) -> list[Any]:
-    ends = broker.end_offsets("gemsbok.input")
-    return [record.value for record in read_all(broker.reader("gemsbok.input"), ends)]
+    return create_app(settings, Held(serving), broker.producer()).test_client()
 
 
 def test_counts_are_a_map_or_one_number(client: FlaskClient) -> None:
@@ -66,12 +43,12 @@ def test_lines_are_added_by_path_body_and_form(client: FlaskClient, broker: Memo
     assert client.post("/add/the%20quick%20fox").status_code == 204
     text = {"Content-Type": "text/plain"}
     assert client.post("/add", data="the lazy dog\nthe end\n", headers=text).status_code == 204
-    assert values(broker) == [b"the quick fox", b"the lazy dog", b"the end"]
+    assert sent_lines(broker) == ["the quick fox", "the lazy dog", "the end"]
 
 
 def test_a_line_without_a_word_is_400(client: FlaskClient, broker: MemoryBroker) -> None:
     assert client.post("/add/%20").status_code == 400
-    assert values(broker) == []
+    assert sent_lines(broker) == []
 
 
 def test_there_is_no_pmml(client: FlaskClient) -> None:

@@ -17,9 +17,9 @@ from common.schema import InputSchema
 from common.updates import ModelMessage
 from serving_layer.app import create_app
 from serving_layer.apps.kmeans import Serving
-from tests.serving_layer.apps.als_fixture import Held
 from tests.serving_layer.bad_input.conftest import LIMITS
 from tests.serving_layer.bad_input.requests import get, post
+from tests.serving_layer.held import Held
 from tests.serving_layer.running import Running
 
 

@@ -14,7 +14,7 @@ from common.updates import ModelMessage
 from serving_layer.app import create_app
 from serving_layer.apps.forest import Serving
 from tests.forests import CLASSES, random_model
-from tests.serving_layer.apps.test_kmeans import TOPIC, Current, sent
+from tests.serving_layer.held import Held, sent_lines
 
 RECORDS: list[Any] = [
     {"width": 1.5, "colour": "red", "height": -2},
@@ -37,15 +37,7 @@ def served(broker: MemoryBroker, classification: bool) -> FlaskClient:
     serving = Serving(settings)
     model = random_model(classification=classification)
     serving.load(ModelMessage(1, write_forest_pmml(model).decode()))
-    current: Any = Current(serving)  # type: ignore[arg-type]
-    return create_app(settings, current, broker.producer()).test_client()
-
-
-@pytest.fixture
-def broker() -> MemoryBroker:
-    broker = MemoryBroker()
-    broker.create_topic(TOPIC, 1)
-    return broker
+    return create_app(settings, Held(serving), broker.producer()).test_client()
 
 
 def test_classes_come_with_their_probabilities(broker: MemoryBroker) -> None:
@@ -85,4 +77,4 @@ def test_a_bad_record_is_pointed_at_and_good_ones_are_sent(broker: MemoryBroker)
     assert bad.json["errors"][0]["pointer"] == "#/records/1"
     event = {"width": 1, "colour": "red", "height": 2, "target": "yes"}
     assert client.post("/v1/events", json={"events": [event]}).json == {"accepted": 1}
-    assert sent(broker) == [",1,red,2,,yes"]
+    assert sent_lines(broker) == [",1,red,2,,yes"]

@@ -9,27 +9,14 @@ from flask.testing import FlaskClient
 
 from common.broker.memory import MemoryBroker
 from serving_layer.app import create_app
-from tests.serving_layer.apps.test_kmeans import (
-    TOPIC,
-    Current,
-    configured,
-    sent,
-    serving_of,
-    three,
-)
-
-
-@pytest.fixture
-def broker() -> MemoryBroker:
-    broker = MemoryBroker()
-    broker.create_topic(TOPIC, 1)
-    return broker
+from tests.serving_layer.apps.test_kmeans import configured, serving_of, three
+from tests.serving_layer.held import Held, sent_lines
 
 
 @pytest.fixture
 def client(broker: MemoryBroker) -> FlaskClient:
     settings = configured({"feature_names": ["x", "y"], "categorical_features": []})
-    current = Current(serving_of(settings, three()))
+    current = Held(serving_of(settings, three()))
     return create_app(settings, current, broker.producer()).test_client()
 
 
@@ -64,7 +51,7 @@ def test_a_bad_record_is_pointed_at(
         assert reply.status_code == 400, reply.text
         assert reply.mimetype == "application/problem+json"
         assert reply.json["errors"][0]["pointer"] == pointer.replace("records", name)
-    assert sent(broker) == []
+    assert sent_lines(broker) == []
 
 
 def test_events_are_records(client: FlaskClient, broker: MemoryBroker) -> None:
@@ -73,9 +60,9 @@ def test_events_are_records(client: FlaskClient, broker: MemoryBroker) -> None:
     lines = '{"x": 5, "y": 6}\n\n[7, 8]'
     reply = client.post("/v1/events", data=lines, content_type="application/x-ndjson")
     assert reply.json == {"accepted": 2}
-    assert sent(broker) == ["1.5,2", "3,4", "5,6", "7,8"]
+    assert sent_lines(broker) == ["1.5,2", "3,4", "5,6", "7,8"]
     bad = client.post(
         "/v1/events", data='{"x": 5}\n\n{"z": 1}', content_type="application/x-ndjson"
     )
     assert (bad.status_code, bad.json["line"]) == (400, 3)
-    assert len(sent(broker)) == 4
+    assert len(sent_lines(broker)) == 4

@@ -8,12 +8,13 @@ import pytest
 from flask.testing import FlaskClient
 
 from serving_layer.app import create_app
-from tests.serving_layer.apps.test_pmml import Served, loaded, settings_of, text_of
+from tests.serving_layer.apps.test_pmml import loaded, settings_of, text_of
+from tests.serving_layer.held import Held
 
 
 @pytest.fixture
 def client() -> FlaskClient:
-    return create_app(settings_of(), Served(loaded(text_of("regression"))), None).test_client()
+    return create_app(settings_of(), Held(loaded(text_of("regression"))), None).test_client()
 
 
 def test_records_are_scored_as_by_the_plain_route(client: FlaskClient) -> None:
