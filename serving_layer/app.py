@@ -68,7 +68,9 @@ def create_app(settings: Settings, current: ModelSource, producer: Producer | No
     family = family_module(settings.app, "serving_layer", ("Serving", "blueprint"))
     writers = BoundedSemaphore(max(1, settings.serving.api.threads // 2))
     app.extensions["gemsbok"] = Context(settings, current, producer, lines, writers)
-    app.extensions["gemsbok-metrics"] = metrics = Metrics(current)
+    app.extensions["gemsbok-metrics"] = metrics = Metrics(
+        current, shared=settings.serving.api.workers > 1
+    )
     app.extensions["gemsbok-entrance"] = entrance = Entrance(settings.serving.api)
     around = _Around(app, entrance, metrics)
     app.before_request(around.before)

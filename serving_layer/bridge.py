@@ -2,9 +2,8 @@
 
 The server speaks ASGI, which alone among its interfaces tells the path as it was sent.  A
 request takes a worker thread only when all of its body is here, so a client that stalls holds
-a connection and nothing else.  Probes of health take none, so that they are answered at once
-however many requests are being computed or wait.  What is malformed is refused before any
-route sees it:
+a connection and nothing else.  Quick ones take none (:mod:`serving_layer.quick`).  What is
+malformed is refused before any route sees it:
 
 =====  ====================  =========================================================
 Reply  Code                  When
@@ -22,27 +21,26 @@ Reply  Code                  When
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
 import secrets
-import sys
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from serving_layer.environ import environ_of
 from serving_layer.errors import RETRY_SECONDS, ApiError
+from serving_layer.quick import Quick
 from serving_layer.v1.problem import PROBLEM_JSON, concerns, problem_of
 from serving_layer.workers import Workers
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import WSGIEnvironment
+    from flask import Flask
 
 log = logging.getLogger(__name__)
 
-#: Answered on the event loop: they wait for nothing and compute nothing.
-PROBES = ("/livez", "/ready", "/readyz")
-#: Names of headers of which the other form is remembered.
+#: Names of headers of which the form that is sent is remembered.
 NAMES = 256
 
 Message = MutableMapping[str, Any]
@@ -90,12 +88,12 @@ class Reply(NamedTuple):
 
 
 class Bridge:
-    """An ASGI application around a WSGI application.
+    """An ASGI application around one of Flask.
 
     Parameters
     ----------
-    app : WSGI application
-        Called on a thread with the whole body in memory.
+    app : Flask
+        With all of its routes; called on a thread with the whole body in memory.
     limits : Limits
         How much to take on.
     on_refused : callable
@@ -106,14 +104,14 @@ class Bridge:
 
     def __init__(
         self,
-        app: WSGIApplication,
+        app: Flask,
         limits: Limits,
         on_refused: Callable[[str], None],
         context_path: str = "/",
     ) -> None:
-        self._app = app
+        self._app = app.wsgi_app
         self._context_path = context_path
-        self._probes = frozenset(f"{context_path.rstrip('/')}{path}".encode() for path in PROBES)
+        self._quick = Quick(app, context_path)
         self._limits = limits
         self._on_refused = on_refused
         self._workers = Workers(limits.threads)
@@ -145,15 +143,15 @@ class Bridge:
         if length > self._limits.body_bytes:
             message = f"the body has {length} bytes, {self._limits.body_bytes} are allowed"
             raise ApiError(413, "body_too_large", message)
-        if not length and scope["raw_path"] in self._probes:
-            return self._call(_environ(scope, b""))
+        if not length and self._quick.covers(scope):
+            return self._call(environ_of(scope, b""))
         if self.in_flight > self._limits.waiting + self._limits.threads:
             raise _overloaded()
         body = b""
         try:
             if length:
                 body = await self._read(receive, length)
-            environ = _environ(scope, body)
+            environ = environ_of(scope, body)
             return await self._workers.run(self._call, environ)
         finally:
             self._held -= len(body)
@@ -254,52 +252,6 @@ def _refusal(error: ApiError, path: str, context_path: str) -> Reply:
     }
     encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     return Reply(error.code or 500, encoded, document)
-
-
-def _environ(scope: Message, body: bytes) -> WSGIEnvironment:
-    """Build the WSGI environ.
-
-    ``REQUEST_URI`` is the path as it was sent: :class:`serving_layer.paths.RawPath` makes
-    ``PATH_INFO`` from it.
-    """
-    environ: WSGIEnvironment = {
-        "REQUEST_METHOD": scope["method"],
-        "SCRIPT_NAME": "",
-        "PATH_INFO": "/",
-        "REQUEST_URI": scope["raw_path"].decode("latin-1"),
-        "QUERY_STRING": scope["query_string"].decode("latin-1"),
-        "SERVER_NAME": scope["server"][0],
-        "SERVER_PORT": scope["server"][1],
-        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
-        "REMOTE_ADDR": scope["client"][0],
-        "REMOTE_PORT": scope["client"][1],
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope["scheme"],
-        "wsgi.input": io.BytesIO(body),
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-        "wsgi.input_terminated": True,
-        "CONTENT_LENGTH": str(len(body)),
-    }
-    for name, value in scope["headers"]:
-        key = _environ_key(name)
-        if key is not None:
-            text = value.decode("latin-1")
-            environ[key] = f"{environ[key]},{text}" if key in environ else text
-    return environ
-
-
-@lru_cache(maxsize=NAMES)
-def _environ_key(name: bytes) -> str | None:
-    """Return a header's key in the environ; None for one that does not belong there."""
-    if name == b"content-length" or b"_" in name:
-        # With an underscore it would pass for the header that has a dash in its place.
-        return None
-    if name == b"content-type":
-        return "CONTENT_TYPE"
-    return "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
 
 
 @lru_cache(maxsize=NAMES)

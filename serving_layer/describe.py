@@ -80,17 +80,20 @@ SENT = Reply("Kafka has acknowledged every line.", status=204)
 
 @dataclass(frozen=True)
 class Description:
-    """What a route takes and gives."""
+    """What a route takes and gives, and whether it is quick."""
 
     query: Sequence[Parameter] | type[BaseModel] = ()
     body: Body | None = None
     replies: Sequence[Reply] = (DONE,)
+    quick: bool = False
 
 
 def describe(
     query: Sequence[Parameter] | type[BaseModel] = (),
     body: Body | Content | None = None,
     reply: Reply | Sequence[Reply] = DONE,
+    *,
+    quick: bool = False,
 ) -> Callable[[F], F]:
     """Describe the decorated view function.
 
@@ -103,12 +106,16 @@ def describe(
     reply : Reply or sequence of Reply
         What it answers when it succeeds; several where that, or an error of its own, has
         several forms.
+    quick : bool
+        Whether a GET may be answered without a thread of its own (:mod:`serving_layer.quick`):
+        all it does is to look something up in memory, whatever the size of the model, and it
+        takes no lock that is held while something is computed.
     """
     asked = Body(body) if isinstance(body, Mapping) else body
     answers = (reply,) if isinstance(reply, Reply) else tuple(reply)
 
     def mark(view: F) -> F:
-        view.described = Description(query, asked, answers)  # type: ignore[attr-defined]
+        view.described = Description(query, asked, answers, quick)  # type: ignore[attr-defined]
         return view
 
     return mark

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Request, Response
+from flask import Flask, Request, Response, request_tearing_down
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.routing import MapAdapter
-from werkzeug.wsgi import ClosingIterator
+
+from serving_layer.shapes import Shapes
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
+    from flask.typing import ResponseReturnValue
 
 #: Hosts of which nothing has to be checked or encoded: labels of letters, digits and dashes.
 _PLAIN_HOST = re.compile(r"[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*(?::[0-9]{1,5})?")
@@ -46,23 +48,33 @@ class LeanResponse(Response):
     ) -> tuple[Iterable[bytes], str, list[tuple[str, str]]]:
         """Return body, status and headers."""
         if environ["REQUEST_METHOD"] != "HEAD" and self._is_ordinary():
-            headers = [*self.headers, *self.added]
-            return ClosingIterator(self.iter_encoded(), self.close), self.status, headers
+            return list(self.iter_encoded()), self.status, [*self.headers, *self.added]
         body, status, headers = super().get_wsgi_response(environ)
         return body, status, [*headers, *self.added]
 
     def _is_ordinary(self) -> bool:
-        """Whether no header has to be made, corrected or left out."""
+        """Whether no header has to be made, corrected or left out, and nothing closed."""
         return (
             self.status_code == 200
             and self.is_sequence
+            and not self._on_close
             and {name for name, _ in self.headers} == _ORDINARY
         )
+
+
+class LeanRequest(Request):
+    """A request that closes files only where it has some."""
+
+    def close(self) -> None:
+        """Close the files of a form that was read."""
+        if "files" in self.__dict__:
+            super().close()
 
 
 class LeanFlask(Flask):
     """Flask without sessions, and without what it finds out anew for each request."""
 
+    request_class = LeanRequest
     response_class = LeanResponse
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
@@ -80,7 +92,8 @@ class LeanFlask(Flask):
         host = request.environ.get("HTTP_HOST", "")
         if not _PLAIN_HOST.fullmatch(host):
             return super().create_url_adapter(request)
-        return MapAdapter(
+        return _Adapter(
+            self.shapes,
             self.url_map,
             server_name=host,
             script_name=request.root_path,
@@ -90,6 +103,42 @@ class LeanFlask(Flask):
             default_method=request.method,
             query_args=request.environ["QUERY_STRING"],
         )
+
+    @cached_property
+    def shapes(self) -> Shapes:
+        """The rules that are told by their shape; to be asked for when all have been added."""
+        return Shapes(self.url_map.iter_rules())
+
+    def preprocess_request(self) -> ResponseReturnValue | None:
+        """Call what comes before each route; return the first reply that one of them makes."""
+        if self.url_value_preprocessors or self.before_request_funcs.keys() != {None}:
+            # A blueprint has hooks of its own.
+            return super().preprocess_request()
+        for before in self.before_request_funcs[None]:
+            reply: ResponseReturnValue | None = self.ensure_sync(before)()
+            if reply is not None:
+                return reply
+        return None
+
+    def do_teardown_request(self, *args: Any, **keywords: Any) -> None:
+        """Call what waits for the end of each request, where anything does."""
+        if self.teardown_request_funcs or request_tearing_down.receivers:
+            super().do_teardown_request(*args, **keywords)
+
+
+class _Adapter(MapAdapter):
+    """The routes bound to a request, which looks first at what is told by its path's shape."""
+
+    def __init__(self, shapes: Shapes, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self._shapes = shapes
+
+    def match(self, *args: Any, **keywords: Any) -> Any:
+        """Return what matches the request, as Flask asks for it; others ask the router."""
+        found = None
+        if not args and keywords == {"return_rule": True}:
+            found = self._shapes.match(self.path_info, self.default_method)
+        return super().match(*args, **keywords) if found is None else found
 
 
 class _NoSessions(SessionInterface):
