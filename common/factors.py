@@ -14,7 +14,7 @@ import io
 import math
 import mmap
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -102,8 +102,9 @@ class FactorMatrix:
     @property
     def vectors(self) -> NDArray[np.float32]:
         """Read-only view on the rows, C-contiguous, shape (len, n_factors)."""
-        with self._lock:
-            view = self._buffer[: self._length]
+        # First the length: a buffer that has come since then holds all of these rows too.
+        length = self._length
+        view = self._buffer[:length]
         view.flags.writeable = False
         return view
 
@@ -144,10 +145,24 @@ class FactorMatrix:
                 self._settle()
         return row
 
-    def set_many(self, ids: Sequence[str], vectors: ArrayLike) -> NDArray[np.int64]:
+    def set_many(
+        self,
+        ids: Sequence[str],
+        vectors: ArrayLike,
+        before: Callable[[NDArray[np.int64]], None] | None = None,
+    ) -> NDArray[np.int64]:
         """Replace or append many vectors at once; return their rows.
 
         Of an id that comes twice the last vector stays.
+
+        Parameters
+        ----------
+        ids : sequence of str
+            Whose vectors they are.
+        vectors : array of float32, shape (len(ids), n_factors)
+            The vectors.
+        before : callable, optional
+            Told the rows when all has been checked and nothing has been written yet.
 
         Raises
         ------
@@ -156,18 +171,18 @@ class FactorMatrix:
         """
         checked = self._checked(np.asarray(vectors, np.float32), len(ids))
         with self._lock:
-            self._settle()
             rows = self.rows(ids)
             unknown = np.flatnonzero(rows < 0)
             numbers: dict[str, int] = {}
             for at in unknown.tolist():
                 rows[at] = self._length + numbers.setdefault(ids[at], len(numbers))
+            if before is not None:
+                before(rows)
             self._reserve(self._length + len(numbers))
-            touched = np.unique(rows)
-            touched = touched[touched < self._counted]
-            self._gramian -= gramian(self._buffer[touched])
-            self._buffer[rows] = checked
-            self._gramian += gramian(self._buffer[touched])
+            for start in range(0, len(rows), _PENDING_LIMIT):
+                block = slice(start, start + _PENDING_LIMIT)
+                self._remember(rows[block])
+                self._buffer[rows[block]] = checked[block]
             self._append(list(numbers))
             self.changes += len(ids)
         return rows
@@ -228,6 +243,14 @@ class FactorMatrix:
         self._ids.append(new)
         self._length += len(new)
         self._ids.publish()
+
+    def _remember(self, rows: NDArray[np.int64]) -> None:
+        """Keep the vectors that are about to be replaced, until the Gramian follows."""
+        if len(self._pending) >= _PENDING_LIMIT:
+            self._settle()
+        counted = rows[rows < self._counted].tolist()
+        old = [row for row in dict.fromkeys(counted) if row not in self._pending]
+        self._pending.update(zip(old, self._buffer[old], strict=True))
 
     def _settle(self) -> None:
         """Bring the Gramian up to the rows that single writes have changed."""

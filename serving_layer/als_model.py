@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from common.apps.als import FactorUpdate, decode_update
+from common.apps.als import FactorUpdate, decode_updates
 from common.config import Settings
 from common.factors import FactorMatrix, StoredFactors, read_factors
 from common.known_items import KnownItems
@@ -114,18 +114,17 @@ class Serving:
         MessageError
             If the payload cannot be read, or its vector has not the model's length.
         """
-        found = decode_update(update)
+        for error in self.apply_many([update], foreign):
+            raise error
+
+    def apply_many(self, updates: Sequence[str], foreign: bool = False) -> list[MessageError]:
+        """Apply updates, those of one side in one go; return what is wrong with the others."""
         view = self.view
-        if len(found.vector) != view.parameters.features:
-            message = (
-                f"ALS update of {found.kind} {found.id!r} has {len(found.vector)} factors, "
-                f"the model has {view.parameters.features}"
-            )
-            raise MessageError(message)
-        if found.kind == "X":
-            self._set_user(view, found)
-        else:
-            self._set_item(view, found)
+        found, refused = decode_updates(updates, view.parameters.features)
+        # Known items that have no vector yet wait for it, so that either side may come first.
+        self._set_items(view, [update for update in found if update.kind == "Y"])
+        self._set_users(view, [update for update in found if update.kind == "X"])
+        return refused
 
     def to_pmml(self) -> bytes:
         """Return the model as PMML 4.4, with the ids that have a vector now."""
@@ -140,31 +139,41 @@ class Serving:
 
     # -- updates ------------------------------------------------------------------------
 
-    def _set_user(self, view: AlsView, update: FactorUpdate) -> None:
-        if update.id not in view.users:
-            self._recent_users.add(update.id)
-            self._expected_users.discard(update.id)
-        row = view.users.set(update.id, update.vector)
-        if not self._keeps_known:
+    def _set_items(self, view: AlsView, updates: Sequence[FactorUpdate]) -> None:
+        if not updates:
             return
+        n_before = len(view.items.matrix)
+        ids, vectors = _columns(updates)
+        for id, row in zip(ids, view.items.set_many(ids, vectors).tolist(), strict=True):
+            if row >= n_before:
+                self._recent_items.add(id)
+                self._expected_items.discard(id)
+                for user in self._waiting.pop(id, ()):
+                    view.known.add(user, [row])
+
+    def _set_users(self, view: AlsView, updates: Sequence[FactorUpdate]) -> None:
+        if not updates:
+            return
+        n_before = len(view.users)
+        ids, vectors = _columns(updates)
+        for update, row in zip(updates, view.users.set_many(ids, vectors).tolist(), strict=True):
+            if row >= n_before:
+                self._recent_users.add(update.id)
+                self._expected_users.discard(update.id)
+            if self._keeps_known:
+                self._change_known(view, row, update)
+
+    def _change_known(self, view: AlsView, user: int, update: FactorUpdate) -> None:
         if update.removed:
             removed = view.items.matrix.rows(update.removed)
-            view.known.remove(row, removed[removed >= 0])
+            view.known.remove(user, removed[removed >= 0])
             for item in update.removed:
-                self._waiting.get(item, set()).discard(row)
+                self._waiting.get(item, set()).discard(user)
         if update.related:
             related = view.items.matrix.rows(update.related)
-            view.known.add(row, related[related >= 0])
+            view.known.add(user, related[related >= 0])
             for at in np.flatnonzero(related < 0):
-                self._waiting.setdefault(update.related[at], set()).add(row)
-
-    def _set_item(self, view: AlsView, update: FactorUpdate) -> None:
-        if update.id not in view.items.matrix:
-            self._recent_items.add(update.id)
-            self._expected_items.discard(update.id)
-        row = view.items.set(update.id, update.vector)
-        for user in self._waiting.pop(update.id, ()):
-            view.known.add(user, [row])
+                self._waiting.setdefault(update.related[at], set()).add(user)
 
     # -- models -------------------------------------------------------------------------
 
@@ -201,6 +210,10 @@ def _approximation(settings: Settings) -> Approximation | None:
     if top_n.approximate_above_items is None:
         return None
     return Approximation(top_n.approximate_above_items, top_n.recall, settings.ml.seed)
+
+
+def _columns(updates: Sequence[FactorUpdate]) -> tuple[list[str], NDArray[np.float32]]:
+    return [update.id for update in updates], np.stack([update.vector for update in updates])
 
 
 def _empty(pmml: AlsModel) -> Content:

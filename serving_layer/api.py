@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from flask import Blueprint
 
     from common.config import Settings
+    from common.messages import MessageError
     from common.updates import ModelMessage
 
 
@@ -42,6 +45,20 @@ class ServingModel(Protocol):
 
     def to_pmml(self) -> bytes:
         """Return the model as it is now, with every update applied, as PMML 4.4."""
+
+
+@runtime_checkable
+class AppliesMany(Protocol):
+    """A :class:`ServingModel` for which many updates at once are less work than one by one."""
+
+    def apply_many(self, updates: Sequence[str], foreign: bool = False) -> Sequence[MessageError]:
+        """Apply payloads as :meth:`ServingModel.apply` would in this order.
+
+        Returns
+        -------
+        sequence of MessageError
+            What is wrong with those that cannot be used; all others count.
+        """
 
 
 class ServingFamily(Protocol):

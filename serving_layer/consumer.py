@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from common.broker import Broker, BrokerError, Reader, Record
@@ -21,11 +21,16 @@ from common.messages import MODEL, MODEL_REF, PROGRESS, UP, Message, MessageErro
 from common.model_store import Generation, ModelStore, StoreError
 from common.process import has_layer, return_freed_memory
 from common.updates import ModelMessage, SequenceLog, reached, resolve, start_position, stored
-from serving_layer.api import ServingModel
+from serving_layer.api import AppliesMany, ServingModel
 
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
+#: Updates that come one by one are gathered so long: to wake this thread for each would cost
+#: requests more than what it does then.
+GATHER_SECONDS = 0.01
+#: Updates applied at once; requests may wait for that.
+AT_ONCE = 256
 
 
 @dataclass
@@ -82,6 +87,7 @@ class Consumer:
         self._positions: dict[int, int] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="update-consumer", daemon=True)
+        self._foreign: list[str] = []
         self._refusal = ""
         self.slot: Slot | None = None
         self.counts: Counter[str] = Counter()
@@ -162,9 +168,9 @@ class Consumer:
             self.connected = True
             try:
                 while not self._stop.is_set():
-                    for record in reader.poll(timeout=0.1):
-                        self.feed(record)
+                    self.feed(reader.poll(timeout=0.1))
                     self.swap_if_ready()
+                    self._stop.wait(GATHER_SECONDS)
             finally:
                 reader.close()
 
@@ -195,24 +201,33 @@ class Consumer:
 
     # -- records ------------------------------------------------------------------------
 
-    def feed(self, record: Record) -> None:
-        """Take one record of the update topic; a bad one is counted and logged."""
-        self._positions[record.partition] = record.offset + 1
-        try:
-            message = Message.from_record(record.key, record.value, record.headers)
-            if message.key in (MODEL, MODEL_REF):
-                self._on_model(message)
-            elif message.key in (UP, PROGRESS):
-                self._on_update(message)
-            else:
-                self.counts["unknown_key"] += 1
-        except MessageError as error:
-            self.counts["bad_records"] += 1
-            log.warning("update topic %d:%d: %s", record.partition, record.offset, error)
+    def feed(self, records: Sequence[Record]) -> None:
+        """Take records of the update topic; bad ones are counted and logged."""
+        for record in records:
+            self._positions[record.partition] = record.offset + 1
+            try:
+                message = Message.from_record(record.key, record.value, record.headers)
+                self._take(message)
+            except MessageError as error:
+                self.counts["bad_records"] += 1
+                log.warning("update topic %d:%d: %s", record.partition, record.offset, error)
+        self._apply_foreign()
+
+    def _take(self, message: Message) -> None:
+        if message.key == UP and message.stamp is None:
+            self._foreign.append(message.value)
+            return
+        self._apply_foreign()
+        if message.key in (MODEL, MODEL_REF):
+            self._on_model(message)
+        elif message.key in (UP, PROGRESS):
+            self._on_update(message)
+        else:
+            self.counts["unknown_key"] += 1
 
     def _on_model(self, message: Message) -> None:
         generation = message.stamp.generation if message.stamp else None
-        held = [slot.generation for slot in (self.slot, self._next) if slot]
+        held = [slot.generation for slot in self._slots()]
         if generation is not None and any(h is not None and generation <= h for h in held):
             self.counts["old_models"] += 1
             return
@@ -246,32 +261,35 @@ class Consumer:
 
     def _on_update(self, message: Message) -> None:
         if message.stamp is None:
-            self._apply_foreign(message)
+            self.counts["updates_before_a_model"] += 1
             return
-        slots = [
-            s for s in (self.slot, self._next) if s and s.generation == message.stamp.generation
-        ]
+        slots = [slot for slot in self._slots() if slot.generation == message.stamp.generation]
         if not slots:
             self.counts["updates_of_other_generations"] += 1
         for slot in slots:
-            for update in slot.log.accept(message):
-                self._apply(slot, update)
+            self._apply(slot, slot.log.accept(message))
 
-    def _apply_foreign(self, message: Message) -> None:
-        slots = [slot for slot in (self.slot, self._next) if slot]
-        if not slots or message.key != UP:
-            self.counts["updates_before_a_model"] += 1
-        elif message.key == UP:
-            for slot in slots:
-                self._apply(slot, message.value, foreign=True)
+    def _apply_foreign(self) -> None:
+        """Apply the updates without our headers that have come since the last other message."""
+        if not self._foreign:
+            return
+        updates, self._foreign = self._foreign, []
+        if not self._slots():
+            self.counts["updates_before_a_model"] += len(updates)
+        for slot in self._slots():
+            self._apply(slot, updates, foreign=True)
 
-    def _apply(self, slot: Slot, update: str, foreign: bool = False) -> None:
-        try:
-            slot.model.apply(update, foreign)
-            self.counts["updates"] += 1
-        except MessageError as error:
-            self.counts["bad_updates"] += 1
-            log.warning("update of generation %s: %s", slot.generation, error)
+    def _slots(self) -> list[Slot]:
+        return [slot for slot in (self.slot, self._next) if slot]
+
+    def _apply(self, slot: Slot, updates: Sequence[str], foreign: bool = False) -> None:
+        for start in range(0, len(updates), AT_ONCE):
+            some = updates[start : start + AT_ONCE]
+            refused = _applied(slot.model, some, foreign)
+            self.counts["updates"] += len(some) - len(refused)
+            for error in refused:
+                self.counts["bad_updates"] += 1
+                log.warning("update of generation %s: %s", slot.generation, error)
 
     # -- the switch ---------------------------------------------------------------------
 
@@ -307,3 +325,16 @@ class Consumer:
         """Whether everything that was on the topic when we started has been read."""
         ends = self._start_offsets or {}
         return all(self._positions.get(p, 0) >= end for p, end in ends.items())
+
+
+def _applied(model: ServingModel, updates: Sequence[str], foreign: bool) -> list[MessageError]:
+    """Apply updates, and return what is wrong with those that the model refuses."""
+    if isinstance(model, AppliesMany):
+        return list(model.apply_many(updates, foreign))
+    refused = []
+    for update in updates:
+        try:
+            model.apply(update, foreign)
+        except MessageError as error:
+            refused.append(error)
+    return refused

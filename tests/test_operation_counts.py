@@ -97,10 +97,11 @@ def test_a_recommendation() -> None:
     assert 0 < calls(get("/recommend/u1", recommender, "als")) < 1165
 
 
-def test_an_update_in_the_serving_layer() -> None:
+def test_updates_in_the_serving_layer() -> None:
     served = recommender(load(environment={}))
-    update = updates()[0]
-    assert 0 < calls(lambda: served.apply(update)) < 100
+    hundred = updates()[:100]
+    assert 0 < calls(lambda: served.apply_many(hundred)) < 100 * 20
+    assert 0 < calls(lambda: served.apply(hundred[0])) < 190
 
 
 @pytest.mark.parametrize("n_rows", [20_000, 200_000])

@@ -15,6 +15,7 @@ from common.als_payload import (
     FactorUpdate,
     FactorUpdates,
     decode_update,
+    decode_updates,
     encode_update,
     encode_updates,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "check",
     "decay",
     "decode_update",
+    "decode_updates",
     "encode_update",
     "encode_updates",
     "parse",

@@ -13,6 +13,7 @@ themselves, so that coarse storing costs recall alone, and little of it.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,8 @@ from serving_layer.top_n.live import RowNumbers, Vectors
 _PADDING = 16
 #: Rounds of k-means: more refine cells that are only a guide.
 _TRAINING_ROUNDS = 8
+#: Which threads have been told to do faiss's work alone.
+_alone = threading.local()
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,12 @@ class Candidates:
     def __init__(self, vectors: Vectors, extent: Extent, n_cells: int) -> None:
         import faiss
 
+        _work_alone(faiss)
         self._faiss: Any = faiss
+        self._parameters: dict[int, Any] = {}
         self._extent = extent
         width = vectors.shape[1] + 1
         self._width = width + -width % _PADDING
-        faiss.omp_set_num_threads(1)
         self._centres = faiss.IndexFlatL2(self._width)
         self._index: Any = faiss.IndexIVFScalarQuantizer(
             self._centres,
@@ -95,12 +99,12 @@ class Candidates:
 
     def add(self, vectors: Vectors) -> None:
         """Append rows."""
-        self._faiss.omp_set_num_threads(1)
+        _work_alone(self._faiss)
         self._index.add(self._lengthened(vectors))
 
     def replace(self, rows: RowNumbers, vectors: Vectors) -> None:
         """Replace some of the rows held."""
-        self._faiss.omp_set_num_threads(1)
+        _work_alone(self._faiss)
         self._index.update_vectors(rows, self._lengthened(vectors))
 
     def search(self, queries: Vectors, n: int, n_probe: int) -> RowNumbers:
@@ -115,9 +119,12 @@ class Candidates:
         n_probe : int
             How many cells are looked into.
         """
-        # Threads of OpenMP would take the cores from requests, and wait for one another.
-        self._faiss.omp_set_num_threads(1)
-        parameters = self._faiss.SearchParametersIVF(nprobe=n_probe)
+        _work_alone(self._faiss)
+        # Each call of faiss lets go of Python's lock, which costs more than a short call itself.
+        parameters = self._parameters.get(n_probe)
+        if parameters is None:
+            parameters = self._faiss.SearchParametersIVF(nprobe=n_probe)
+            self._parameters[n_probe] = parameters
         # As long as the rows, as they are nearest then where they point the same way.
         padded = self._padded(queries * np.float32(self._extent.longest))
         _, rows = self._index.search(padded, n, params=parameters)
@@ -140,3 +147,13 @@ class Candidates:
         padded = np.zeros((len(vectors), self._width), np.float32)
         padded[:, : vectors.shape[1]] = vectors
         return padded
+
+
+def _work_alone(faiss: Any) -> None:
+    """Tell faiss, which asks each thread, to start no others.
+
+    OpenMP's threads would take the cores from requests, and wait for one another.
+    """
+    if not hasattr(_alone, "told"):
+        faiss.omp_set_num_threads(1)
+        _alone.told = True

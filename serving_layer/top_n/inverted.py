@@ -46,14 +46,14 @@ class Inverted:
         self._exact = exact
         self._factors = exact.factors
         self._cosine = cosine
-        # Of the rows kept apart; whoever needs the gate as well takes the lock first.
+        # Of who changes the rows kept apart; he takes it before the gate.
         self._lock = threading.Lock()
         self._gate = Gate()
         self._candidates: Candidates | None = None
         self._changed = 0
         self.probes: dict[int, int] = {}
         # Before any row is read: what changes while the cells are made is scanned afterwards.
-        self._recent = Recent(self._factors.matrix.n_factors, self._merge, _MERGED_ROWS)
+        self._recent = Recent(self._factors.matrix.n_factors, self._on_written)
         self._factors.follow(self._recent)
 
     @property
@@ -91,7 +91,9 @@ class Inverted:
         truth = Truth(_directions(queries[chosen]), self._truth(queries[chosen]), scanned)
         self.probes = truth.probes(candidates, recall)
         self._candidates = candidates
-        self._merge()
+        with self._lock:
+            self._recent.refresh(self._factors, self._scaled)
+            self._merge(candidates)
         return DEPTHS[0] in self.probes
 
     def best(self, query: Query) -> Top | None:
@@ -101,7 +103,8 @@ class Inverted:
         if depth is None:
             return None
         rows = self._search(direction(query.vector, query.cosine), depth)
-        found = np.array(sorted(rows.difference(query.exclude.tolist())), np.int64)
+        rows.difference_update(query.exclude.tolist())
+        found = np.fromiter(rows, np.int64, len(rows))
         score = cosines if self._cosine else dots
         top = top_of(found, score(self._factors.take(found), query.vector), query.n)
         return top if len(top.rows) == query.n else None
@@ -110,9 +113,7 @@ class Inverted:
         """Return the rows to be scored."""
         assert self._candidates is not None
         # First what is kept apart: it may be taken into the cells at any moment.
-        with self._lock:
-            self._recent.refresh(self._factors)
-            rows = set(self._best_recent(vector, depth).tolist())
+        rows = set(self._best_recent(vector, depth).tolist())
         with self._gate:
             found = self._candidates.search(vector[np.newaxis], pool(depth), self.probes[depth])
         rows.update(found[0].tolist())
@@ -121,30 +122,38 @@ class Inverted:
         return rows
 
     def _best_recent(self, vector: Vectors, n: int) -> RowNumbers:
-        rows, recent = self._recent.rows_and_vectors()
-        if len(rows) <= n:
-            return rows
-        return rows[np.argpartition(self._scaled(recent) @ vector, -n)[-n:]]
+        kept = self._recent.kept
+        # Vectors that a row has no more must not take the place of others.
+        n += kept.superseded
+        if len(kept.rows) <= n:
+            return kept.rows
+        return kept.rows[np.argpartition(kept.vectors @ vector, -n)[-n:]]
 
-    def _merge(self) -> None:
-        """Take changed rows into the cells; those beyond what bytes can hold stay apart."""
+    def _on_written(self) -> None:
+        """Have what was written scanned, and take it into the cells when there is much of it."""
+        candidates = self._candidates
+        if candidates is None:
+            return
         with self._lock:
-            self._recent.refresh(self._factors)
-            if self._candidates is None:
-                return
-            rows, vectors = self._recent.rows_and_vectors()
-            scaled = self._scaled(vectors)
-            old = rows < len(self._candidates)
-            # All that is new is here, up to a row that is being appended at this moment.
-            order = np.argsort(rows)[old.sum() :]
-            next_rows = len(self._candidates) + np.arange(len(order))
-            new = order[rows[order] == next_rows]
-            with self._gate.alone():
-                self._candidates.replace(rows[old], scaled[old])
-                self._candidates.add(scaled[new])
-            self._changed += int(old.sum()) + len(new)
-            held = rows < len(self._candidates)
-            self._recent.drop(held & self._candidates.holds(scaled))
+            self._recent.refresh(self._factors, self._scaled)
+            if self._recent.n_fresh >= _MERGED_ROWS:
+                self._merge(candidates)
+
+    def _merge(self, candidates: Candidates) -> None:
+        """Take changed rows into the cells; those beyond what bytes can hold stay apart too."""
+        rows, scaled = self._recent.fresh()
+        old = rows < len(candidates)
+        # All that is new is here, up to a row that is being appended at this moment.
+        order = np.argsort(rows)[old.sum() :]
+        next_rows = len(candidates) + np.arange(len(order))
+        new = order[rows[order] == next_rows]
+        with self._gate.alone():
+            candidates.replace(rows[old], scaled[old])
+            candidates.add(scaled[new])
+        self._changed += int(old.sum()) + len(new)
+        held = rows < len(candidates)
+        self._recent.extend(rows[~held].tolist())
+        self._recent.keep(~held | ~candidates.holds(scaled))
 
     def _filled(self, random: np.random.Generator) -> Candidates:
         vectors = self._factors.matrix.vectors
@@ -157,15 +166,15 @@ class Inverted:
         for start in range(0, len(vectors), _ADDED_ROWS):
             scaled = self._scaled(vectors[start : start + _ADDED_ROWS])
             candidates.add(scaled)
-            self._recent.include(start + np.flatnonzero(~extent.holds(scaled)))
+            self._recent.extend((start + np.flatnonzero(~extent.holds(scaled))).tolist())
         return candidates
 
     def _outside(self, candidates: Candidates) -> RowNumbers:
         """Return the rows that stay apart, as they reach too far."""
         with self._lock:
-            self._recent.refresh(self._factors)
-            rows, vectors = self._recent.rows_and_vectors()
-            return rows[~candidates.holds(self._scaled(vectors))]
+            self._recent.refresh(self._factors, self._scaled)
+            rows, scaled = self._recent.fresh()
+            return rows[~candidates.holds(scaled)]
 
     def _extent(self, vectors: Vectors) -> Extent:
         """Return what all rows keep to, but for a few of the longest."""

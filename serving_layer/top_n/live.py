@@ -8,7 +8,7 @@ have happened to, so that those few can be read again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -28,10 +28,20 @@ _NORM_BLOCK = 65_536
 
 
 class Watcher(Protocol):
-    """Whoever wants to know which rows change."""
+    """Whoever wants to know which rows change; told on the thread that writes."""
 
-    def append(self, row: int, /) -> None:
-        """Take note of a row that is about to be written, on the thread that writes."""
+    def extend(self, rows: Iterable[int], /) -> None:
+        """Take note of rows that are about to be written."""
+
+    def settle(self) -> None:
+        """Learn that they have been written."""
+
+
+class Touched(list[int]):
+    """Rows that have changed during a scan."""
+
+    def settle(self) -> None:
+        """Do nothing: the scan asks when it has ended."""
 
 
 class LiveFactors:
@@ -40,7 +50,7 @@ class LiveFactors:
     Parameters
     ----------
     matrix : FactorMatrix
-        Taken over: from now on it is written through :meth:`set` alone.
+        Taken over: from now on it is written through :meth:`set` and :meth:`set_many` alone.
 
     Attributes
     ----------
@@ -55,32 +65,38 @@ class LiveFactors:
         self._inverse_norms = _inverse(norms)
         self._lock = threading.Lock()
         self._watchers: tuple[Watcher, ...] = ()
-        self._writing: int | None = None
+        self._writing: list[int] = []
 
     def set(self, id: str, vector: ArrayLike) -> int:
-        """Replace the vector of `id`, or append it; return its row.
+        """Replace the vector of `id`, or append it; return its row; as :meth:`set_many`."""
+        return int(self.set_many([id], np.asarray(vector, np.float32)[np.newaxis])[0])
+
+    def set_many(self, ids: Sequence[str], vectors: ArrayLike) -> RowNumbers:
+        """Replace or append vectors; return their rows.
 
         Raises
         ------
         ValueError
-            As :meth:`FactorMatrix.set`; nothing has changed then.
+            As :meth:`FactorMatrix.set_many`; nothing has changed then.
         """
-        values = np.asarray(vector, np.float32)
-        norm = float(np.linalg.norm(values.astype(np.float64)))
-        row = self.matrix.row(id)
-        at = len(self.matrix) if row is None else row
-        # The order matters: whoever starts to watch before the vector changes either finds the
-        # row as the one being written, or is told of it.
-        self._writing = at
+        values = np.asarray(vectors, np.float32)
         try:
-            for watcher in self._watchers:
-                watcher.append(at)
-            self.matrix.set(id, values)
-            self.largest_norm = max(self.largest_norm, norm)
-            self._set_norm(at, norm)
+            rows = self.matrix.set_many(ids, values, self._announce)
+            norms = np.sqrt(dots_with_self(values))
+            self.largest_norm = max(self.largest_norm, float(norms.max(initial=0.0)))
+            self._set_norms(rows, norms)
         finally:
-            self._writing = None
-        return at
+            self._writing = []
+        for watcher in self._watchers:
+            watcher.settle()
+        return rows
+
+    def _announce(self, rows: RowNumbers) -> None:
+        # The order matters: whoever starts to watch before a vector changes either finds its
+        # row among those being written, or is told of it.
+        self._writing = rows.tolist()
+        for watcher in self._watchers:
+            watcher.extend(self._writing)
 
     def inverse_norms(self, n_rows: int) -> Vectors:
         """Return 1 / norm of the first `n_rows` rows, 0 where a vector is zero.
@@ -93,9 +109,9 @@ class LiveFactors:
         return found[:n_rows]
 
     @contextmanager
-    def watch(self) -> Iterator[list[int]]:
+    def watch(self) -> Iterator[Touched]:
         """Give a list that gathers the rows whose vectors change during the block."""
-        touched: list[int] = []
+        touched = Touched()
         self.follow(touched)
         try:
             yield touched
@@ -106,9 +122,7 @@ class LiveFactors:
         """Tell `watcher` of every write that has not ended yet, and of all that follow."""
         with self._lock:
             self._watchers = (*self._watchers, watcher)
-        writing = self._writing
-        if writing is not None:
-            watcher.append(writing)
+        watcher.extend(self._writing)
 
     def unfollow(self, watcher: Watcher) -> None:
         """Tell `watcher` no more."""
@@ -132,11 +146,12 @@ class LiveFactors:
             if vector is not None:
                 copy[at] = vector
 
-    def _set_norm(self, row: int, norm: float) -> None:
-        if row >= len(self._inverse_norms):
-            room = np.zeros(row + 1, np.float32)
+    def _set_norms(self, rows: RowNumbers, norms: Scores) -> None:
+        missing = int(rows.max(initial=-1)) + 1 - len(self._inverse_norms)
+        if missing > 0:
+            room = np.zeros(missing + len(self._inverse_norms), np.float32)
             self._inverse_norms = np.concatenate([self._inverse_norms, room])
-        self._inverse_norms[row] = 1.0 / norm if norm > SHORTEST else 0.0
+        self._inverse_norms[rows] = _inverse(norms)
 
 
 def dots(vectors: NDArray[np.floating], query: NDArray[np.floating]) -> Scores:
@@ -144,7 +159,8 @@ def dots(vectors: NDArray[np.floating], query: NDArray[np.floating]) -> Scores:
 
     Each row is summed by itself, so that a product never depends on which rows stand beside it.
     """
-    return np.asarray((vectors.astype(np.float64) * query.astype(np.float64)).sum(axis=1))
+    wide = np.ascontiguousarray(vectors, np.float64)
+    return np.asarray(np.einsum("ij,j->i", wide, query.astype(np.float64)))
 
 
 def cosines(vectors: NDArray[np.floating], query: NDArray[np.floating]) -> Scores:
@@ -158,7 +174,8 @@ def cosines(vectors: NDArray[np.floating], query: NDArray[np.floating]) -> Score
 
 def dots_with_self(vectors: NDArray[np.floating]) -> Scores:
     """Return the squared norm of each row, in float64."""
-    return np.asarray(np.square(vectors.astype(np.float64)).sum(axis=1))
+    wide = np.ascontiguousarray(vectors, np.float64)
+    return np.asarray(np.einsum("ij,ij->i", wide, wide))
 
 
 def _norms(vectors: Vectors) -> Scores:

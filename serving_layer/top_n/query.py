@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from serving_layer.top_n.live import SHORTEST, RowNumbers, Scores, Vectors
 
+#: Up to so many scores sorting is faster than to find out first which ones to sort.
+_SORTED_WHOLE = 1000
 #: How many times more rows are asked for where too few pass a filter.
 _WIDEN = 8
 
@@ -81,7 +83,7 @@ def top_of(rows: RowNumbers, scores: Scores, n: int) -> Top:
         How many; fewer come back where there are fewer.
     """
     candidates = np.flatnonzero(~np.isnan(scores))
-    if len(candidates) > n > 0:
+    if len(candidates) > max(n, _SORTED_WHOLE) and n > 0:
         found = scores[candidates]
         least = np.partition(found, len(found) - n)[len(found) - n]
         candidates = candidates[found >= least]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,49 +15,70 @@ from serving_layer.top_n.live import LiveFactors, RowNumbers, Vectors
 _SMALLEST_CAPACITY = 64
 
 
+class Kept(NamedTuple):
+    """What is kept at one moment; it never changes, so that it is scanned without a lock.
+
+    Attributes
+    ----------
+    rows : ndarray of int64, shape (n,)
+        Row numbers; one that was written again comes again.
+    vectors : ndarray of float32, shape (n, k)
+        Their vectors.
+    superseded : int
+        For how many of them a later one stands.
+    """
+
+    rows: RowNumbers
+    vectors: Vectors
+    superseded: int
+
+
 class Recent:
     """The rows of some factors that have changed, with their vectors as they are now.
 
-    The thread that writes the factors calls :meth:`append`; all else is for one thread at a
-    time, whoever holds the lock of the index.
+    The thread that writes the factors calls :meth:`extend` and :meth:`settle`; any number read
+    :attr:`kept`; all else is for one thread at a time, whoever holds the lock of the index.
 
     Parameters
     ----------
     n_factors : int
         Length of a vector.
-    on_full : bound method
-        Called on the writing thread, without any lock, each time `limit` writes have come.  It
-        is held weakly: what is followed must not keep alive who follows.
-    limit : int
-        How many.
+    on_written : bound method
+        Called on the writing thread, without any lock, after each write.  It is held weakly:
+        what is followed must not keep alive who follows.
     """
 
-    def __init__(self, n_factors: int, on_full: Callable[[], None], limit: int) -> None:
-        self._on_full = weakref.WeakMethod(on_full)
-        self._limit = limit
+    def __init__(self, n_factors: int, on_written: Callable[[], None]) -> None:
+        self._on_written = weakref.WeakMethod(on_written)
         self._touched: deque[int] = deque()
+        # Where the newest vector of each row is; vectors are appended and never overwritten.
         self._slots: dict[int, int] = {}
+        self._n_old = 0
         self._rows = np.zeros(_SMALLEST_CAPACITY, np.int64)
         self._vectors = np.zeros((_SMALLEST_CAPACITY, n_factors), np.float32)
+        self.kept = Kept(self._rows[:0], self._vectors[:0], 0)
 
     def __len__(self) -> int:
         """Return the number of rows kept."""
         return len(self._slots)
 
-    def append(self, row: int) -> None:
-        """Take note of a row that is about to be written."""
-        self._touched.append(row)
-        if len(self._touched) >= self._limit:
-            on_full = self._on_full()
-            if on_full is not None:
-                on_full()
+    @property
+    def n_fresh(self) -> int:
+        """How many vectors have come since :meth:`keep`."""
+        return len(self.kept.rows) - self._n_old
 
-    def include(self, rows: RowNumbers) -> None:
-        """Take rows in as if they had just been written."""
-        self._touched.extend(rows.tolist())
+    def extend(self, rows: Iterable[int]) -> None:
+        """Take note of rows that are about to be written."""
+        self._touched.extend(rows)
 
-    def refresh(self, factors: LiveFactors) -> None:
-        """Take over the vectors of all writes that have ended."""
+    def settle(self) -> None:
+        """Tell who follows that they have been written."""
+        on_written = self._on_written()
+        if on_written is not None:
+            on_written()
+
+    def refresh(self, factors: LiveFactors, scaled: Callable[[Vectors], Vectors]) -> None:
+        """Take over the vectors of all writes that have ended, as `scaled` returns them."""
         if not self._touched:
             return
         rows = {self._touched.popleft() for _ in range(len(self._touched))}
@@ -65,21 +87,34 @@ class Recent:
             vectors = factors.take(np.array(known, np.int64))
         # These may have been read before they were written.
         self._touched.extend(rows.intersection(unfinished))
-        slots = [self._slots.setdefault(row, len(self._slots)) for row in known]
-        self._reserve(len(self._slots))
-        self._rows[slots] = known
-        self._vectors[slots] = vectors
+        first, end = len(self.kept.rows), len(self.kept.rows) + len(known)
+        self._reserve(end)
+        self._rows[first:end] = known
+        self._vectors[first:end] = scaled(vectors)
+        self._slots.update(zip(known, range(first, end), strict=True))
+        self._publish(end)
 
-    def rows_and_vectors(self) -> tuple[RowNumbers, Vectors]:
-        """Return views on the rows kept and on their vectors."""
-        return self._rows[: len(self)], self._vectors[: len(self)]
+    def fresh(self) -> tuple[RowNumbers, Vectors]:
+        """Return the rows that have changed since :meth:`keep`, and their vectors."""
+        slots = self._newest()
+        slots = slots[slots >= self._n_old]
+        return self._rows[slots], self._vectors[slots]
 
-    def drop(self, dropped: NDArray[np.bool_]) -> None:
-        """Forget those of :meth:`rows_and_vectors` that are marked."""
-        rows, vectors = (held[~dropped] for held in self.rows_and_vectors())
-        self._slots = {row: slot for slot, row in enumerate(rows.tolist())}
-        self._rows[: len(rows)] = rows
-        self._vectors[: len(rows)] = vectors
+    def keep(self, stay: NDArray[np.bool_]) -> None:
+        """Forget those of :meth:`fresh` that are not marked."""
+        slots = self._newest()
+        fresh = slots >= self._n_old
+        slots = np.concatenate([slots[~fresh], slots[fresh][stay]])
+        self._rows, self._vectors = self._rows[slots], self._vectors[slots]
+        self._slots = {row: slot for slot, row in enumerate(self._rows.tolist())}
+        self._n_old = len(slots)
+        self._publish(len(slots))
+
+    def _newest(self) -> RowNumbers:
+        return np.sort(np.fromiter(self._slots.values(), np.int64, len(self._slots)))
+
+    def _publish(self, end: int) -> None:
+        self.kept = Kept(self._rows[:end], self._vectors[:end], end - len(self._slots))
 
     def _reserve(self, n_rows: int) -> None:
         missing = n_rows - len(self._rows)
