@@ -225,7 +225,10 @@ class Api(Section):
     auth: Auth = Field(default_factory=Auth)
     read_only: bool = Field(False, description="Refuse every request that writes (403).")
     context_path: str = Field("/", description="Path under which all routes lie.")
-    threads: int = Field(16, ge=1, description="Requests computed at once.")
+    workers: int = Field(
+        1, ge=1, description="Processes that answer on the port, each with the whole model."
+    )
+    threads: int = Field(16, ge=1, description="Requests that a process computes at once.")
     max_body_bytes: int = Field(
         67_108_864, ge=1024, description="Bytes of a request's body, also once decompressed."
     )

@@ -55,10 +55,16 @@ class OneLine(logging.Formatter):
     """Writes an event on one line; what could start another line or colour it is escaped.
 
     Ids come from clients: a line break in one would let its sender write log lines.
+
+    Parameters
+    ----------
+    writer : str
+        Who writes it, where several processes write one log.
     """
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    def __init__(self, writer: str = "") -> None:
+        mark = f"[{writer}] " if writer else ""
+        super().__init__(f"%(asctime)s %(levelname)s {mark}%(name)s: %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the event's line; a traceback is on it too, its line breaks escaped."""

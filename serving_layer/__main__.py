@@ -7,19 +7,19 @@ answer is waited for: until it does, ``/ready`` says 503 and why.
 
 from __future__ import annotations
 
-import functools
 import logging
+import socket
 import sys
+import tempfile
 from collections.abc import Sequence
 
 from common import process
-from common.broker import Broker, open_broker
 from common.config import ConfigError, Settings
-from common.model_store import ModelStore
-from serving_layer.app import create_app
-from serving_layer.consumer import Consumer, Sources
-from serving_layer.producer import LazyProducer
-from serving_layer.server import HttpServer, ServeError, bind, limits
+from serving_layer.board import KEY, Board, State
+from serving_layer.metrics import share
+from serving_layer.processes import Supervisor, run_apart
+from serving_layer.server import ServeError, bind, reserve
+from serving_layer.service import Service, Worker
 from serving_layer.tls import Certificate
 
 log = logging.getLogger("serving_layer")
@@ -51,35 +51,47 @@ def serve(settings: Settings) -> int:
     api = settings.serving.api
     certificate = Certificate.of(api)
     port = api.port if certificate is None else api.secure_port
-    with bind(api.host, port, authenticated=api.auth.file is not None) as bound:
+    take = bind if api.workers == 1 else reserve
+    with take(api.host, port, authenticated=api.auth.file is not None) as bound:
         if api.auth.file is None:
             log.info("nobody has to log in, so only this machine can reach the service")
-        process.check_topics(settings, with_input=not api.read_only)
-        producer = None if api.read_only else LazyProducer(_connect(settings, None))
-        consumer = Consumer(settings, _sources(settings))
-        app = create_app(settings, consumer, producer)
-        server = HttpServer(app, bound, limits(settings), certificate=certificate)
-        consumer.start()
-        try:
-            server.run()
-        finally:
-            consumer.close()
-            if producer is not None:
-                producer.close()
+        if api.workers > 1:
+            return _serve_by_workers(settings, bound, certificate)
+        _check_topics(settings)
+        Service.of(settings).run(lambda: bound, certificate)
     return 0
 
 
-def _sources(settings: Settings) -> Sources:
-    family = process.family_module(settings.app, "serving_layer", ("Serving", "blueprint"))
-    return Sources(
-        connect=_connect(settings, settings.update_broker),
-        store=ModelStore.of(settings.batch.storage),
-        new_model=functools.partial(family.Serving, settings),
-    )
+def _check_topics(settings: Settings) -> int:
+    process.check_topics(settings, with_input=not settings.serving.api.read_only)
+    return 0
 
 
-def _connect(settings: Settings, address: str | None) -> functools.partial[Broker]:
-    return functools.partial(open_broker, settings, address)
+def _serve_by_workers(
+    settings: Settings, reserved: socket.socket, certificate: Certificate | None
+) -> int:
+    code = run_apart(lambda: process.exit_code(lambda: _check_topics(settings), CODES))
+    if code:
+        return code
+    with tempfile.TemporaryDirectory(prefix="gemsbok-") as folder:
+        share(folder)
+        # What a worker leaves behind that is killed goes with the folder.
+        tempfile.tempdir = folder
+        service, board = Service.of(settings), Board(settings.serving.api.workers)
+        service.app.extensions[KEY] = board
+
+        def work(number: int) -> int:
+            def run() -> int:
+                Worker(service, board, number).run(reserved, certificate)
+                return 0
+
+            return process.exit_code(run, CODES)
+
+        def on_end(number: int) -> None:
+            board.note(number, State.AWAY)
+            service.metrics.restarted(number)
+
+        return Supervisor(settings.serving.api.workers, work, on_end).run()
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 import common
 from serving_layer.auth.roles import ADMIN, OPEN, needs
+from serving_layer.board import others_missing
 from serving_layer.context import context, missing, pinned
 from serving_layer.describe import Reply, describe
 from serving_layer.errors import RETRY_SECONDS, ApiError
@@ -45,16 +46,16 @@ class Version(BaseModel):
 
 
 @needs(OPEN)
-@describe(reply=Reply("The process answers."))
+@describe(reply=Reply("The process answers."), quick=True)
 def live() -> Response:
     """Say that the process answers; nothing else is asked."""
     return Response()
 
 
 @needs(OPEN)
-@describe(reply=Reply("Queries can be answered."))
+@describe(reply=Reply("Queries can be answered."), quick=True)
 def ready() -> Response:
-    """Reply 200 if queries can be answered, 503 with the reason if not."""
+    """Reply 200 if all workers can answer queries, 503 with the reason if not."""
     reason = _not_ready()
     if reason is not None:
         raise ApiError(503, "not_ready", reason, headers=_retry())
@@ -62,7 +63,7 @@ def ready() -> Response:
 
 
 @needs(OPEN)
-@describe(reply=[replies(Readiness), replies(Readiness, 503)])
+@describe(reply=[replies(Readiness), replies(Readiness, 503)], quick=True)
 def readiness() -> Response:
     """Say whether queries can be answered, and what share of the model is loaded; 503 if not."""
     reason = _not_ready()
@@ -94,7 +95,7 @@ def status() -> Response:
     return _json(state)
 
 
-@describe(reply=replies(Version))
+@describe(reply=replies(Version), quick=True)
 def version() -> Response:
     """Reply with the versions of the software."""
     app = context().settings.app
@@ -104,7 +105,7 @@ def version() -> Response:
 def _not_ready() -> str | None:
     if context().draining.is_set():
         return "this process is stopping"
-    return missing(pinned().model)
+    return missing(pinned().model) or others_missing()
 
 
 def _retry() -> dict[str, str]:

@@ -1,50 +1,47 @@
 """``Idempotency-Key``: a write that is sent again is not written again.
 
-What was answered under a key is remembered for an hour, up to a number of keys, in this process
-alone: of several replicas a client has to stay with one, and after a restart a key is new.  A
-write whose outcome is not known (503 ``outcome_unknown``) stays so under its key: whether Kafka
+What was answered under a key is remembered for an hour, up to a number of keys, by all workers of
+one service: of several replicas a client has to stay with one, and after a restart a key is new.
+A write whose outcome is not known (503 ``outcome_unknown``) stays so under its key: whether Kafka
 has it nobody can say, and sending it again could double it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
 import re
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from enum import IntEnum
 
 from flask import g, request
 
-from serving_layer.errors import ApiError
+from serving_layer.errors import RETRY_SECONDS, ApiError
+from serving_layer.tables import Table
 
 HEADER = "Idempotency-Key"
-#: How long a key is remembered, and how many are; the oldest give way.
+#: How long a key is remembered, and about how many are; the oldest give way.
 KEEP_SECONDS = 3600.0
 MAX_KEYS = 50_000
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-@dataclass(slots=True)
-class _Write:
-    """One write under a key: what it was, and once it is over how it ended."""
+class _State(IntEnum):
+    """How far a write under a key is."""
 
-    content: bytes
-    began: float
-    over: bool = False
-    failure: ApiError | None = None
+    BEGUN, DONE, UNKNOWN = range(3)
 
 
 class Writes:
-    """The writes of one application, by their keys."""
+    """The writes of one service, by their keys."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
-        self._writes: OrderedDict[tuple[str, str], _Write] = OrderedDict()
+        #: A hash of the request, how far it is, and the process that does it.
+        self._writes = Table("32sBI", MAX_KEYS, clock)
 
     def once(self, write: Callable[[], None]) -> bool:
         """Do the present request's write, unless it was done before under its key.
@@ -68,55 +65,58 @@ class Writes:
             message = f"the {HEADER} is not 1 to 255 visible ASCII characters"
             raise ApiError(400, "bad_idempotency_key", message)
         key = (g.user.name if "user" in g else "", given)
-        begun = self._begin(key, _content())
-        if begun is None:
-            return True
-        self._finish(key, begun, write)
-        return False
+        content = _content()
+        if self._begin(key, content):
+            self._finish(key, content, write)
+            return False
+        return True
 
-    def _begin(self, key: tuple[str, str], content: bytes) -> _Write | None:
-        """Note a new write; None where it was done before."""
-        with self._lock:
-            self._forget_old()
-            known = self._writes.get(key)
-            if known is None:
-                self._writes[key] = known = _Write(content, self._clock())
-                return known
-        if known.content != content:
+    def _begin(self, key: tuple[str, str], content: bytes) -> bool:
+        """Note a new write; False where it was done before."""
+        with self._writes.record(*key) as record:
+            if record.fields is None:
+                record.put(self._clock() + KEEP_SECONDS, content, _State.BEGUN, os.getpid())
+                return True
+            known, state, process = record.fields
+        if known != content:
             message = f"this {HEADER} stands for another request: take a new one"
             raise ApiError(409, "idempotency_conflict", message)
-        if not known.over:
+        if state == _State.BEGUN and _runs(process):
             message = f"the first request with this {HEADER} is not finished"
             raise ApiError(409, "in_progress", message, headers={"Retry-After": "1"})
-        if known.failure is not None:
-            raise known.failure
-        return None
+        if state != _State.DONE:
+            message = f"the first request with this {HEADER} may have been written, or not"
+            headers = {"Retry-After": str(RETRY_SECONDS)}
+            raise ApiError(503, "outcome_unknown", message, headers=headers)
+        return False
 
-    def _finish(self, key: tuple[str, str], begun: _Write, write: Callable[[], None]) -> None:
+    def _finish(self, key: tuple[str, str], content: bytes, write: Callable[[], None]) -> None:
         try:
             write()
         except BaseException as error:
             if isinstance(error, ApiError) and error.error_code == "outcome_unknown":
-                begun.failure = error
-                begun.over = True
+                self._note(key, content, _State.UNKNOWN)
             else:
-                # Nothing was written: the same key may try again.
-                self._forget(key, begun)
+                self._forget(key)
             raise
-        begun.over = True
+        self._note(key, content, _State.DONE)
 
-    def _forget(self, key: tuple[str, str], begun: _Write) -> None:
-        with self._lock:
-            if self._writes.get(key) is begun:
-                del self._writes[key]
+    def _note(self, key: tuple[str, str], content: bytes, state: _State) -> None:
+        with self._writes.record(*key) as record:
+            record.put(self._clock() + KEEP_SECONDS, content, state, os.getpid())
 
-    def _forget_old(self) -> None:
-        oldest = self._clock() - KEEP_SECONDS
-        while self._writes:
-            first = next(iter(self._writes.values()))
-            if first.began > oldest and len(self._writes) < MAX_KEYS:
-                return
-            self._writes.popitem(last=False)
+    def _forget(self, key: tuple[str, str]) -> None:
+        """Let the same key try again: nothing was written."""
+        with self._writes.record(*key) as record:
+            record.put(0.0, b"", _State.BEGUN, 0)
+
+
+def _runs(process: int) -> bool:
+    """Whether the worker that began a write is still there to end it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, 0)
+        return True
+    return False
 
 
 def keep_body() -> None:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable
+
+from serving_layer.tables import Table
 
 #: Seconds' worth that a bucket holds: so much may come at once.
 BURST_SECONDS = 10.0
-#: Names that are remembered; beyond it the one that was idle longest starts anew.
+#: Names that are remembered; beyond about so many, that whose bucket is fullest starts anew.
 MAX_NAMES = 10_000
 
 
 class Buckets:
-    """Token buckets by name.
+    """Token buckets by name, the same for all workers.
 
     Parameters
     ----------
     rate : float
         Tokens that come to a bucket in a second.
     clock : callable
-        Seconds, never going back.
+        Seconds, never going back, the same in all processes.
     burst : float, optional
         Tokens that a bucket holds at most, and at first.
     """
@@ -29,8 +29,8 @@ class Buckets:
         self._rate = rate
         self._burst = max(1.0, rate * BURST_SECONDS if burst is None else burst)
         self._clock = clock
-        self._lock = threading.Lock()
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        #: A bucket's tokens and since when it has had them; one that is full again is forgotten.
+        self._buckets = Table("dd", MAX_NAMES, clock)
 
     def take(self, name: str, count: float = 1.0) -> float:
         """Take tokens; 0 where there were enough, else the seconds until there are.
@@ -38,18 +38,13 @@ class Buckets:
         What is more than a bucket holds is allowed from a full one, and then has to be waited
         for: otherwise it could never be allowed.
         """
-        with self._lock:
-            tokens, now = self._filled(name)
+        with self._buckets.record(name) as bucket:
+            now = self._clock()
+            before, then = bucket.fields or (self._burst, now)
+            tokens = min(self._burst, before + (now - then) * self._rate)
             wanted = min(count, self._burst)
             if tokens < wanted:
-                return (wanted - tokens) / self._rate
-            self._buckets[name] = (tokens - count, now)
-            self._buckets.move_to_end(name)
-            if len(self._buckets) > MAX_NAMES:
-                self._buckets.popitem(last=False)
+                return float(wanted - tokens) / self._rate
+            left = tokens - count
+            bucket.put(now + (self._burst - left) / self._rate, left, now)
             return 0.0
-
-    def _filled(self, name: str) -> tuple[float, float]:
-        now = self._clock()
-        tokens, then = self._buckets.get(name, (self._burst, now))
-        return min(self._burst, tokens + (now - then) * self._rate), now

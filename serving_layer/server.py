@@ -7,6 +7,8 @@ import errno
 import logging
 import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +65,7 @@ class _Granian(Server):
     """Granian on a socket of ours.
 
     Its own would be shared with any other process that asks for the same port (SO_REUSEPORT):
-    two serving layers would answer in turn and nobody would notice.
+    two serving layers would answer in turn and nobody would notice.  Workers of one share it.
     """
 
     def __init__(
@@ -102,7 +104,7 @@ _LOGGING: dict[str, Any] = {
 
 
 def bind(host: str, port: int, authenticated: bool = False) -> socket.socket:
-    """Bind an address.
+    """Listen on an address.
 
     Parameters
     ----------
@@ -118,6 +120,42 @@ def bind(host: str, port: int, authenticated: bool = False) -> socket.socket:
     ServeError
         If others than this machine can reach the address without logging in, or it is not free.
     """
+    _refuse_strangers(host, authenticated)
+    bound = _socket(_family(host))
+    with _told(bound, host, port):
+        bound.bind((host, port))
+        bound.listen(BACKLOG)
+    return bound
+
+
+def reserve(host: str, port: int, authenticated: bool = False) -> socket.socket:
+    """Keep an address for workers, each of which listens there by :func:`join`.
+
+    Takes and raises what :func:`bind` does.
+    """
+    _refuse_strangers(host, authenticated)
+    bound = _socket(_family(host))
+    with _told(bound, host, port):
+        bound.bind((host, port))
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    # With it, others could bind the address while nobody listens.
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+    return bound
+
+
+def join(reserved: socket.socket) -> socket.socket:
+    """Listen on a reserved address; the system deals connections out to all who do.
+
+    On one socket for all, whoever is awake takes all connections that come at once.
+    """
+    joined = _socket(reserved.family)
+    joined.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    joined.bind(reserved.getsockname())
+    joined.listen(BACKLOG)
+    return joined
+
+
+def _refuse_strangers(host: str, authenticated: bool) -> None:
     if not (authenticated or is_loopback(host)):
         message = (
             f"serving.api.host is {host!r}: whoever reaches it could read and write without "
@@ -125,17 +163,27 @@ def bind(host: str, port: int, authenticated: bool = False) -> socket.socket:
             "or bind 127.0.0.1"
         )
         raise ServeError(message)
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+
+
+def _family(host: str) -> int:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+@contextmanager
+def _told(bound: socket.socket, host: str, port: int) -> Iterator[None]:
+    """Say why a socket cannot have an address."""
     try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind((host, port))
-        bound.listen(BACKLOG)
-        bound.setblocking(False)
+        yield
     except OSError as error:
         bound.close()
         raise ServeError(_why_not_bound(host, port, error)) from error
-    return bound
+
+
+def _socket(family: int) -> socket.socket:
+    made = socket.socket(family, socket.SOCK_STREAM)
+    made.setblocking(False)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return made
 
 
 def _why_not_bound(host: str, port: int, error: OSError) -> str:
@@ -168,7 +216,7 @@ class HttpServer:
     app : Flask
         From :func:`serving_layer.app.create_app`.
     bound : socket
-        From :func:`bind`.
+        From :func:`bind` or :func:`join`.
     limits : Limits
         How much to take on.
     stopping : Stopping
@@ -188,7 +236,7 @@ class HttpServer:
         self._draining = app.extensions["gemsbok"].draining
         refused = app.extensions["gemsbok-metrics"].refused
         self._bridge = Bridge(
-            app.wsgi_app,
+            app,
             limits,
             on_refused=lambda code: refused.labels(code).inc(),
             context_path=app.extensions["gemsbok"].settings.serving.api.context_path,

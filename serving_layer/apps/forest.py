@@ -132,7 +132,7 @@ def _importance_routes(routes: Blueprint) -> None:
         return respond_values(model(Serving).view.importances())
 
     @routes.get("/feature/importance/<number>")
-    @describe(reply=NUMBER)
+    @describe(reply=NUMBER, quick=True)
     def importance(number: str) -> Response:
         """Tell how much one predictor matters; they are counted from 0."""
         return respond_value(model(Serving).view.importance(number))

@@ -47,7 +47,7 @@ def blueprint(settings: Settings) -> Blueprint:
         return http.respond_map(http.model(Serving).counts.copy())  # words come meanwhile
 
     @routes.get("/distinct/<word>")
-    @http.describe(reply=http.NUMBER)
+    @http.describe(reply=http.NUMBER, quick=True)
     def count(word: str) -> Response:
         """Count the distinct other words that share a line with a word."""
         if word not in (counts := http.model(Serving).counts):

@@ -2,7 +2,8 @@
 
 A nonce carries the time at which it was made and a keyed hash of that, so none has to be
 remembered until somebody has logged in with it.  From then on its request counters (``nc``) are
-kept until it expires, and each counts once: what was overheard cannot be sent again.
+kept until it expires, and each counts once, whichever worker it is sent to: what was overheard
+cannot be sent again.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import hashlib
 import hmac
 import re
 import secrets
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from common.credentials import REALM, sha256
+from serving_layer.tables import Table
 
-#: Nonces in use at once; beyond it a client is asked to start with a new one.
+#: Nonces in use at once; beyond about so many a client is asked to start with a new one.
 MAX_NONCES = 10_000
 #: Counters behind the highest that may still come: requests overtake one another.
 WINDOW = 64
@@ -46,7 +47,6 @@ class LoginError(Exception):
 class _Counters:
     """Which counters of one nonce have been used: the highest, and a bit for each below it."""
 
-    expires: float
     highest: int = 0
     used: int = 0
 
@@ -74,16 +74,18 @@ class Digest:
     seconds : float
         How long a nonce is good.
     clock : callable
-        Seconds, never going back.
+        Seconds, never going back, the same in all processes.
     key : bytes, optional
-        Signs nonces; random for each process, so that a restart makes all of them stale.
+        Signs nonces; random for each start, so that a restart makes all of them stale.
     """
 
     seconds: float
     clock: Callable[[], float]
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
-    _used: dict[str, _Counters] = field(default_factory=dict, init=False, repr=False)
-    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
+    _nonces: Table = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._nonces = Table("IQ", MAX_NONCES, self.clock)
 
     def challenge(self, stale: bool = False) -> str:
         """Return the value of ``WWW-Authenticate``."""
@@ -133,22 +135,15 @@ class Digest:
             reason = "the nonce has expired"
             raise LoginError(reason, stale=True)
         count = _counter(nc)
-        with self._lock:
-            if nonce not in self._used:
-                self._forget_expired()
-                self._used[nonce] = _Counters(expires)
-            if not self._used[nonce].use(count):
+        with self._nonces.record(nonce) as record:
+            if record.crowded:
+                reason = "too many nonces are in use"
+                raise LoginError(reason, stale=True)
+            counters = _Counters(*record.fields or ())
+            if not counters.use(count):
                 reason = "the request was sent before"
                 raise LoginError(reason)
-
-    def _forget_expired(self) -> None:
-        if len(self._used) < MAX_NONCES:
-            return
-        now = self.clock()
-        self._used = {nonce: one for nonce, one in self._used.items() if one.expires > now}
-        if len(self._used) >= MAX_NONCES:
-            reason = "too many nonces are in use"
-            raise LoginError(reason, stale=True)
+            record.put(expires, counters.highest, counters.used)
 
     def _nonce(self, issued: str, salt: str) -> str:
         mac = hmac.new(self.key, f"{issued}-{salt}".encode(), hashlib.sha256).hexdigest()[:32]

@@ -69,3 +69,25 @@ def test_a_recommender_learns_from_real_ratings(
     # Nothing was written beside the demo's folder, but for the batch layer's empty lock.
     beside = {path.name for path in tmp_path.iterdir()} - {"demo", "jars", "cache"}
     assert beside == {"locks"}
+
+
+@pytest.mark.parametrize(
+    ("app", "past", "score"), [("kmeans", 10_000, "distance"), ("forest", 78_146, "auc")]
+)
+def test_other_families_learn_from_a_stream(
+    environment: dict[str, str], tmp_path: Path, app: str, past: int, score: str
+) -> None:
+    command = [sys.executable, "-m", "cli", "demo", "--app", app, "--events", "400", "--json"]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["events"] == {"past": past, "live": 400}
+    assert summary["acknowledged"] == past + 400
+    assert summary["updates"] > 0
+    assert set(summary[score]) == {"as_trained", "updated"}
+    assert all(value > 0 for value in summary[score].values())
+    assert Path(summary["picture"]).read_bytes().startswith(b"\x89PNG")
+    assert not summary["running"]
+    wait_until(lambda: not processes_of(tmp_path / "demo"), "all processes ended", 20)

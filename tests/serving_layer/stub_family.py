@@ -15,6 +15,7 @@ from common.updates import ModelMessage
 from serving_layer.http import (
     Form,
     body_lines,
+    describe,
     flag,
     model,
     paging,
@@ -89,6 +90,7 @@ def blueprint(settings: Settings) -> Blueprint:
         return respond_value(first)
 
     @routes.get("/echo/<id>")
+    @describe(quick=True)
     def echo(id: str) -> Response:
         return respond_value(id)
 

@@ -150,6 +150,29 @@ def test_what_changes_and_comes_stays_findable(searched: Searched) -> None:
     assert searched.recall([Query(vector, 10) for vector in ASKED]) >= 0.95
 
 
+def test_changes_are_taken_into_the_cells_although_queries_come_between(
+    searched: Searched,
+) -> None:
+    inverted = searched.index._standing[False]
+    before = len(inverted._recent)
+    changed = around_centres(3000, seed=10)
+    for start in range(0, 3000, 50):
+        ids = [f"i{row}" for row in range(start, start + 50)]
+        searched.factors.set_many(ids, changed[start : start + 50])
+        assert len(searched.one(Query(ASKED[start % 100], 10)).rows) == 10
+    # Some of them reach beyond the cells.
+    assert len(inverted._recent) < before + 1200
+    assert searched.recall([Query(vector, 10) for vector in ASKED]) >= 0.95
+
+
+def test_a_row_that_changes_over_and_over_hides_no_other(searched: Searched) -> None:
+    for turn in range(300):
+        searched.factors.set("i77", ASKED[0] * (1000 + turn))
+    searched.factors.set("i77", ITEMS[77])
+    searched.factors.set("i78", ASKED[0] * 20)
+    assert searched.one(Query(ASKED[0], 1)).rows.tolist() == [78]
+
+
 def test_rows_beyond_the_range_of_the_cells_are_found(searched: Searched) -> None:
     # Bytes hold them as not quite so long; their own scores must decide all the same.
     best = ASKED[0] / np.linalg.norm(ASKED[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,8 +98,7 @@ class Bench:
         end = self.broker.end_offsets(self.topic)[0]
         reader = self.broker.reader(self.topic, {0: consumer._positions.get(0, 0)})
         while consumer._positions.get(0, 0) < end:
-            for record in reader.poll(0.1):
-                consumer.feed(record)
+            consumer.feed(reader.poll(0.1))
         consumer.swap_if_ready()
         model = consumer.model
         assert model is None or isinstance(model, NamedModel)
@@ -214,6 +213,34 @@ def test_a_family_is_told_which_updates_are_foreign(bench: Bench) -> None:
     assert model is not None
     assert model.updates == ["ours", "theirs"]
     assert model.foreign == ["theirs"]
+
+
+class ManyModel(NamedModel):
+    """One that takes updates many at a time."""
+
+    def apply_many(self, updates: Sequence[str], foreign: bool = False) -> list[MessageError]:
+        self.calls = [*getattr(self, "calls", []), (list(updates), foreign)]
+        return [MessageError(update) for update in updates if update == "bad"]
+
+
+def test_a_family_may_take_many_updates_at_once(bench: Bench) -> None:
+    sources = Sources(lambda: bench.broker, bench.store, ManyModel, clock=lambda: 3.0)
+    consumer = Consumer(bench.settings, sources)
+    bench.publish(bench.generation(7, "seven"))
+    bench.micro_batch(7, 1, ["a", "bad", "b"], offset=1)
+    for update in ("c", "bad", "d"):
+        bench.send(UP, update)
+    bench.micro_batch(7, 5, ["e"], offset=2)
+    bench.send(UP, "f")
+    model = bench.read(consumer)
+    assert isinstance(model, ManyModel)
+    assert model.calls == [
+        (["a", "bad", "b"], False),
+        (["c", "bad", "d"], True),
+        (["e"], False),
+        (["f"], True),
+    ]
+    assert (consumer.counts["updates"], consumer.counts["bad_updates"]) == (6, 2)
 
 
 def test_a_new_replica_goes_straight_to_the_newest_generation(bench: Bench) -> None:

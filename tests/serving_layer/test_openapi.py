@@ -13,24 +13,12 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from common.config import Api, families, load
 from serving_layer.app import create_app
 from serving_layer.openapi import document, undescribed
-
-
-class Nothing:
-    """Stands where a model would."""
-
-    model = None
-    generation = None
-    model_age_seconds = None
-
-    def status(self) -> dict[str, object]:
-        return {}
+from tests.serving_layer.held import Held
 
 
 def app_of(family: str) -> Any:
     sample = importlib.import_module(f"tests.conformance.families.{family}")
-    return create_app(
-        load(flags={"app": family, **sample.SETTINGS}, environment={}), Nothing(), None
-    )
+    return create_app(load(flags={"app": family, **sample.SETTINGS}, environment={}), Held(), None)
 
 
 @pytest.mark.parametrize("family", families())

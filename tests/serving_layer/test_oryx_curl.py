@@ -16,11 +16,11 @@ from typing import Any
 import httpx
 import pytest
 
-from common.broker.memory import MemoryBroker
 from serving_layer.app import create_app
 from tests.forests import CLASSES
 from tests.serving_layer.apps import als_fixture, test_kmeans
 from tests.serving_layer.apps.als_fixture import OddOutProvider
+from tests.serving_layer.held import Held, input_topic, sent_lines
 from tests.serving_layer.v1 import test_forest_v1
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
@@ -245,7 +245,7 @@ def test_every_query_answers_head_as_get_without_a_body(oryx: Oryx) -> None:
 def test_k_means(tmp_path: Path, run: Callable[..., Any]) -> None:
     settings = test_kmeans.configured(test_kmeans.PLAIN)
     serving = test_kmeans.serving_of(settings, test_kmeans.three())
-    app = create_app(settings, test_kmeans.Current(serving), None)
+    app = create_app(settings, Held(serving), None)
     oryx = reached(run(app, body_seconds=30.0), tmp_path)
     assert oryx.curl("curl http://server/assign/10,-1.0") == (200, "3")
     assert oryx.curl("curl http://server/distanceToNearest/5,3") == (200, "5.0")
@@ -257,8 +257,7 @@ def test_k_means(tmp_path: Path, run: Callable[..., Any]) -> None:
 
 
 def test_the_forest(tmp_path: Path, run: Callable[..., Any]) -> None:
-    broker = MemoryBroker()
-    broker.create_topic(test_kmeans.TOPIC, 1)
+    broker = input_topic()
     app = test_forest_v1.served(broker, classification=True).application
     oryx = reached(run(app, body_seconds=30.0), tmp_path)
     status, name = oryx.curl("curl 'http://server/predict/,1.5,red,-2,,'")
@@ -276,7 +275,7 @@ def test_the_forest(tmp_path: Path, run: Callable[..., Any]) -> None:
     assert oryx.curl("curl -X POST 'http://server/train/,1.5,red,-2,,yes'") == (204, "")
     (tmp_path / "data.csv").write_text(",1,red,2,,no\n")
     assert oryx.curl(f"curl {CSV} --data-binary @data.csv http://server/train") == (204, "")
-    assert test_kmeans.sent(broker) == [",1.5,red,-2,,yes", ",1,red,2,,no"]
+    assert sent_lines(broker) == [",1.5,red,-2,,yes", ",1,red,2,,no"]
 
 
 def reached(running: Any, folder: Path) -> Oryx:

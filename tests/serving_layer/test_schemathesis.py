@@ -24,12 +24,12 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from common.broker.memory import MemoryBroker
 from common.config import Api
 from serving_layer.app import create_app
 from serving_layer.bridge import Limits
 from serving_layer.openapi import document
 from tests.serving_layer.apps import als_fixture, test_kmeans
+from tests.serving_layer.held import Held, input_topic
 from tests.serving_layer.running import Running
 from tests.serving_layer.test_openapi import app_of
 from tests.serving_layer.v1 import test_forest_v1
@@ -55,17 +55,11 @@ def als_app(folder: Path) -> Flask:
 def kmeans_app(folder: Path) -> Flask:
     settings = test_kmeans.configured(test_kmeans.PLAIN)
     serving = test_kmeans.serving_of(settings, test_kmeans.three())
-    return create_app(settings, test_kmeans.Current(serving), topic().producer())
+    return create_app(settings, Held(serving), input_topic().producer())
 
 
 def forest_app(folder: Path) -> Flask:
-    return test_forest_v1.served(topic(), classification=True).application
-
-
-def topic() -> MemoryBroker:
-    broker = MemoryBroker()
-    broker.create_topic(test_kmeans.TOPIC, 1)
-    return broker
+    return test_forest_v1.served(input_topic(), classification=True).application
 
 
 APPS = {"als": als_app, "kmeans": kmeans_app, "forest": forest_app}

@@ -12,6 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.serving_layer.running import error_code
+
 HOST = b"Host: localhost\r\nConnection: close\r\n"
 CSV = b"Content-Type: text/csv\r\n"
 
@@ -21,23 +23,6 @@ def server(served: Any, run: Callable[..., Any]) -> Any:
     running = run(served.app)
     running.served = served
     return running
-
-
-def exchange(server: Any, data: bytes, half_close: bool = False) -> tuple[int, bytes]:
-    """Send bytes as they are; status and body of the reply, which the server ends."""
-    with socket.create_connection((server.host, server.port), timeout=5) as connection:
-        connection.sendall(data)
-        if half_close:
-            connection.shutdown(socket.SHUT_WR)
-        reply = b""
-        while part := connection.recv(65536):
-            reply += part
-    head, _, body = reply.partition(b"\r\n\r\n")
-    return int(head.split(b" ", 2)[1]), body
-
-
-def code(body: bytes) -> str:
-    return str(json.loads(body)["error"]["code"])
 
 
 def url(server: Any, path: str) -> str:
@@ -216,12 +201,12 @@ def test_three_lines_arrive_whole(server: Any) -> None:
 def test_malformed_requests_write_nothing_and_the_next_one_is_answered(
     server: Any, request_bytes: bytes, half_close: bool, status: int, error: str | None
 ) -> None:
-    got, body = exchange(server, request_bytes, half_close)
+    got, body = server.exchange(request_bytes, half_close)
     assert got == status
     if error is not None:
-        assert code(body) == error
+        assert error_code(body) == error
     assert server.served.sent() == []
-    assert exchange(server, b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n")[0] == 200
+    assert server.exchange(b"GET /livez HTTP/1.1\r\n" + HOST + b"\r\n")[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -241,20 +226,20 @@ def test_malformed_requests_write_nothing_and_the_next_one_is_answered(
     ],
 )
 def test_ids_are_told_apart_byte_for_byte(server: Any, sent: str, id_: str) -> None:
-    status, body = exchange(server, f"GET /echo/{sent} HTTP/1.1\r\n".encode() + HOST + b"\r\n")
+    status, body = server.exchange(f"GET /echo/{sent} HTTP/1.1\r\n".encode() + HOST + b"\r\n")
     assert (status, body.decode()) == (200, id_)
 
 
 def test_refusals_under_v1_are_problem_details(server: Any) -> None:
     request = b"POST /v1/events HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
-    status, body = exchange(server, request + b"0\r\n\r\n")
+    status, body = server.exchange(request + b"0\r\n\r\n")
     problem = json.loads(body)
     assert (status, problem["status"]) == (411, 411)
     assert (problem["code"], problem["instance"]) == ("length_required", "/v1/events")
 
 
 def test_an_http_1_0_request_needs_no_host(server: Any) -> None:
-    assert exchange(server, b"GET /livez HTTP/1.0\r\n\r\n")[0] == 200
+    assert server.exchange(b"GET /livez HTTP/1.0\r\n\r\n")[0] == 200
 
 
 def test_stalled_clients_leave_the_server_answering(server: Any) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from serving_layer.quotas import MAX_NAMES, Buckets
+from serving_layer import quotas
+from serving_layer.quotas import Buckets
+from serving_layer.tables import PLACES, SPARE
 from tests.serving_layer.auth.conftest import Guarded, code
 
 
@@ -73,9 +75,11 @@ def test_more_than_a_bucket_holds_is_allowed_once_and_waited_for() -> None:
     assert buckets.take("a") == 0.0
 
 
-def test_the_number_of_names_is_bounded() -> None:
-    buckets = Buckets(0.1, lambda: 0.0)
-    for name in range(MAX_NAMES + 1):
+def test_the_number_of_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quotas, "MAX_NAMES", PLACES // SPARE)
+    buckets = Buckets(0.1, lambda: 0.0, burst=2.0)
+    assert [buckets.take("waits") for _ in range(2)] == [0.0, 0.0]
+    for name in range(PLACES):
         assert buckets.take(str(name)) == 0.0
-    assert buckets.take(str(MAX_NAMES)) > 0
-    assert buckets.take("0") == 0.0
+    # Who has nothing left is remembered longest.
+    assert buckets.take("waits") == 10.0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +15,7 @@ import pytest
 from common.broker import BrokerError
 from serving_layer import idempotency
 from serving_layer.idempotency import KEEP_SECONDS, Writes
+from serving_layer.tables import PLACES, SPARE
 from tests.serving_layer.bad_input.conftest import AlsServer
 from tests.serving_layer.bad_input.requests import post
 
@@ -98,7 +101,7 @@ def test_b38_two_at_once_are_written_once(
 def test_keys_are_forgotten_after_a_time_and_beyond_a_number(
     als_serving: Callable[..., AlsServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(idempotency, "MAX_KEYS", 2)
+    monkeypatch.setattr(idempotency, "MAX_KEYS", PLACES // SPARE)
     now = [0.0]
     writes, done = Writes(lambda: now[0]), []
     app = als_serving().served.app
@@ -107,11 +110,40 @@ def test_keys_are_forgotten_after_a_time_and_beyond_a_number(
         with app.test_request_context(headers={"Idempotency-Key": key}):
             return writes.once(lambda: done.append(key))
 
-    assert [once(key) for key in ("a", "a", "b", "b")] == [False, True, False, True]
-    assert [once(key) for key in ("c", "a")] == [False, False]
-    now[0] = KEEP_SECONDS
     assert [once(key) for key in ("a", "a")] == [False, True]
-    assert done == ["a", "b", "c", "a", "a"]
+    now[0] = 1.0
+    others = [f"b{number}" for number in range(PLACES)]
+    assert [once(key) for key in others] == [False] * PLACES
+    assert [once(key) for key in (others[-1], "a")] == [True, False]
+    now[0] = 1.0 + KEEP_SECONDS
+    assert [once(key) for key in ("a", "a")] == [False, True]
+    assert done == ["a", *others, "a", "a"]
+
+
+DIES = """
+import multiprocessing, os
+from flask import Flask
+from serving_layer.errors import ApiError
+from serving_layer.idempotency import Writes
+writes = Writes()
+def send(key, write):
+    with Flask("x").test_request_context(headers={"Idempotency-Key": key}):
+        return writes.once(write)
+work = multiprocessing.get_context("fork").Process
+for key, write in (("dies", lambda: os._exit(1)), ("ends", lambda: None)):
+    worker = work(target=send, args=(key, write))
+    worker.start()
+    worker.join()
+    try:
+        print(send(key, lambda: print("written twice")))
+    except ApiError as error:
+        print(error.code, error.error_code)
+"""
+
+
+def test_what_a_worker_has_begun_and_not_ended_is_not_written_again() -> None:
+    done = subprocess.run([sys.executable, "-c", DIES], capture_output=True, text=True)
+    assert (done.stdout.splitlines(), done.stderr) == (["503 outcome_unknown", "True"], "")
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ class Readers:
     def feed(self, record: Record) -> None:
         known = self.follower.newer_than(None, 0)
         self.follower.feed(record)
-        self.consumer.feed(record)
+        self.consumer.feed([record])
         self._fold(known)
         self.follower.write_dead_letters(self.broker.producer())
 
@@ -261,7 +261,7 @@ def test_t10_updates_before_a_model_are_ignored_and_counted(tmp_path: Path) -> N
     consumer = Consumer(found, sources)
     record = Record(0, 0, 1000, UP.encode(), VECTOR.encode())
     follower.feed(record)
-    consumer.feed(record)
+    consumer.feed([record])
     assert follower.counts["updates_before_a_model"] == 1
     assert consumer.counts["updates_before_a_model"] == 1
     assert follower.take() == []
