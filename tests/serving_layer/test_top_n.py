@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -266,6 +266,13 @@ def test_one_caller_computes_alone_and_at_once() -> None:
     assert [gatherer.ask(number) for number in range(5)] == [0, 2, 4, 6, 8]
 
 
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 def test_callers_that_come_meanwhile_share_a_computation() -> None:
     gate, started = threading.Event(), threading.Event()
     batches: list[list[int]] = []
@@ -273,7 +280,7 @@ def test_callers_that_come_meanwhile_share_a_computation() -> None:
     def compute(queries: list[int]) -> Sequence[int]:
         batches.append(queries)
         started.set()
-        assert gate.wait(10)
+        assert gate.wait(60)
         return [query * query for query in queries]
 
     gatherer: Gatherer[int, int] = Gatherer(compute, limit=4)
@@ -287,10 +294,7 @@ def test_callers_that_come_meanwhile_share_a_computation() -> None:
     assert started.wait(10)
     for thread in threads[1:]:
         thread.start()
-    deadline = time.monotonic() + 10
-    while len(gatherer._waiting) < 9:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    wait_until(lambda: len(gatherer._waiting) == 9)
     gate.set()
     for thread in threads:
         thread.join(10)
@@ -320,15 +324,10 @@ def test_those_just_answered_are_waited_for_and_asked_together() -> None:
     often = [21, *[20] * 7]
     threads = [threading.Thread(target=ask_often, args=pair) for pair in enumerate(often)]
     threads[0].start()
-    deadline = time.monotonic() + 30
-    while not batches:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    wait_until(lambda: len(batches) == 1)
     for thread in threads[1:]:
         thread.start()
-    while len(gatherer._waiting) < 7:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
+    wait_until(lambda: len(gatherer._waiting) == 7)
     taken.set()
     for thread in threads:
         thread.join(60)
