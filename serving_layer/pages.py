@@ -50,7 +50,7 @@ def add_pages(routes: Blueprint, forms: Sequence[Form]) -> None:
             app=context().settings.app,
             root=request.script_root,
             forms=forms,
-            picture=_picture().is_file(),
+            picture=_has_picture(),
         )
         return for_browsers(make_response(page))
 
@@ -70,7 +70,7 @@ def console_file(name: str) -> Response:
 @describe(reply=Reply("A picture.", {"image/png": {"type": "string", "format": "binary"}}))
 def freshness() -> Response:
     """Reply with the picture that ``bin/gemsbok demo`` has drawn."""
-    if not _picture().is_file():
+    if not _has_picture():
         raise not_found()
     return Response(_picture().read_bytes(), mimetype="image/png")
 
@@ -118,6 +118,11 @@ def _file(name: str, folder: Path, kinds: Mapping[str, str]) -> Response:
     if name not in kinds:
         raise not_found()
     return Response((folder / name).read_bytes(), mimetype=kinds[name])
+
+
+def _has_picture() -> bool:
+    """Tell whether this layer is the demo's, and has been measured by it."""
+    return context().settings.id == "demo" and _picture().is_file()
 
 
 def _picture() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -123,16 +124,27 @@ def test_the_console_brings_its_own_files_and_no_others(client: FlaskClient) -> 
     assert client.get("/console/..%2F__init__.py").status_code == 404
 
 
-def test_the_demo_picture_is_shown_where_there_is_one(
+def test_the_demo_shows_its_picture_when_it_has_one(
+    serve: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEMSBOK_HOME", str(tmp_path))
+    demo = serve(id="demo").client
+    assert demo.get("/demo/freshness.png").status_code == 404
+    assert "freshness.png" not in demo.get("/").text
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "freshness.png").write_bytes(b"\x89PNG picture")
+    assert demo.get("/demo/freshness.png").data == b"\x89PNG picture"
+    assert "/demo/freshness.png" in demo.get("/").text
+
+
+def test_other_serving_layers_do_not_show_the_picture_of_the_demo(
     client: FlaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GEMSBOK_HOME", str(tmp_path))
-    assert client.get("/demo/freshness.png").status_code == 404
-    assert "freshness.png" not in client.get("/").text
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo" / "freshness.png").write_bytes(b"\x89PNG picture")
-    assert client.get("/demo/freshness.png").data == b"\x89PNG picture"
-    assert "/demo/freshness.png" in client.get("/").text
+    assert client.get("/demo/freshness.png").status_code == 404
+    assert "freshness.png" not in client.get("/").text
 
 
 def test_a_form_knows_the_fields_of_its_path() -> None:
