@@ -70,7 +70,7 @@ make_environment() {
 install_packages() {
   if cmp -s "$root/requirements.lock" "$venv/requirements.lock"; then return; fi
   say "Installing the Python packages (about 1 GB, some minutes)"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps \
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps --use-pep517 \
     --require-hashes -r "$root/requirements.lock" ||
     fail 'pip could not install the packages.' \
       'See its message above; call again to try again. PIP_INDEX_URL names a mirror.'
