@@ -6,7 +6,7 @@ import logging
 
 from batch_layer.history import END_OF_TIME, History
 from common.config import Storage
-from common.model_store import ModelStore
+from common.model_store import ModelStore, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -34,18 +34,27 @@ def age_history(history: History, storage: Storage, reference: int) -> bool:
 def age_generations(store: ModelStore, app: str, storage: Storage, reference: int) -> list[int]:
     """Remove an app's generations past their age; return their ids.
 
-    The newest stays unless the age is 0: it is the model that serves.
+    The newest stays unless the age is 0: it is the model that serves.  One whose manifest cannot
+    be read stays too, for somebody to look at.
     """
     before = _limit(storage.max_age_model_hours, reference)
     if before is None:
         return []
-    ids = [id_ for id_ in store.ids() if store.get(id_).manifest.app == app]
+    ids = [id_ for id_ in store.ids() if _is_of(store, id_, app)]
     candidates = ids if storage.max_age_model_hours == 0 else ids[:-1]
     removed = [id_ for id_ in candidates if id_ < before]
     for id_ in removed:
         store.remove(id_)
         log.info("generation %d removed: older than %d h", id_, storage.max_age_model_hours)
     return removed
+
+
+def _is_of(store: ModelStore, id_: int, app: str) -> bool:
+    try:
+        return store.get(id_).manifest.app == app
+    except StoreError as error:
+        log.warning("generation passed over: %s", error)
+        return False
 
 
 def _limit(hours: int, reference: int) -> int | None:

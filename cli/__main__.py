@@ -12,6 +12,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
@@ -46,11 +47,30 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         rich_markup_mode="rich" if sys.stdout.isatty() else None,
     )
+    app.callback()(_options)
     for verb in VERBS:
         # A local name, so that `cli.kafka` is never confused with the client library.
         if importlib.util.find_spec(f"cli.{verb}"):
             _add(app, verb)
     return app
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from common import __version__
+
+        print(f"Gemsbok {__version__}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool,
+    typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+]
+
+
+def _options(version: Version = False) -> None:
+    """Take the options that stand before the verb; the help text is the application's."""
 
 
 def _add(app: typer.Typer, verb: str) -> None:

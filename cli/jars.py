@@ -230,7 +230,7 @@ def _pyspark_jars() -> Path:
     spec = importlib.util.find_spec("pyspark")
     if spec is None or spec.origin is None:
         msg = "pyspark is not installed."
-        raise UserError(msg, "Run `bin/gemsbok doctor`.", EXIT_UNAVAILABLE)
+        raise UserError(msg, "Remove .venv and call `bin/gemsbok` again.", EXIT_UNAVAILABLE)
     return Path(spec.origin).parent / "jars"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
@@ -44,12 +45,13 @@ StoredId = Annotated[
 def list_models(conf: Conf = None, sets: Sets = None, as_json: Json = False) -> None:
     """List the generations, oldest first."""
     store = _store(settings_of(conf, sets))
-    rows = [_summary(store, id_) for id_ in store.ids()]
+    ids = store.ids()
+    rows = list(_summaries(store, ids))
     if as_json:
         print_json(rows)
     elif rows:
         print_table(list(rows[0]), [list(map(_cell, row.values())) for row in rows])
-    else:
+    elif not ids:
         print(f"There is no generation in {store.location} yet.", file=sys.stderr)
 
 
@@ -85,7 +87,7 @@ def export(
         data, what = served(url or serving_url(settings))
     else:
         stored = _generation(_store(settings), generation)
-        data, what = stored.model_text().encode(), f"generation {generation}"
+        data, what = _document(stored), f"generation {generation}"
     if pretty:
         from common.pmml import indented
 
@@ -136,11 +138,11 @@ def _store(settings: Settings) -> ModelStore:
 
 
 def _newest(store: ModelStore) -> Generation:
-    found = store.newest()
-    if found is None:
+    ids = store.ids()
+    if not ids:
         message = f"There is no generation in {store.location} yet."
         raise UserError(message)
-    return found
+    return _generation(store, ids[-1])
 
 
 def _generation(store: ModelStore, id_: int) -> Generation:
@@ -152,6 +154,25 @@ def _generation(store: ModelStore, id_: int) -> Generation:
         known = ", ".join(map(str, store.ids()[-5:])) or "none"
         message = f"{error}."
         raise UserError(message, f"The newest are: {known}.") from None
+
+
+def _document(generation: Generation) -> bytes:
+    from common.model_store import StoreError
+
+    try:
+        return generation.model_text().encode()
+    except StoreError as error:
+        message = f"{error}."
+        raise UserError(message) from None
+
+
+def _summaries(store: ModelStore, ids: Sequence[int]) -> Iterator[dict[str, object]]:
+    """Yield what is told of each generation; of one that cannot be read, why not, aside."""
+    for id_ in ids:
+        try:
+            yield _summary(store, id_)
+        except UserError as error:
+            print(f"gemsbok: {error.message}", file=sys.stderr)
 
 
 def _summary(store: ModelStore, id_: int) -> dict[str, object]:

@@ -40,7 +40,8 @@ def served(url: str) -> tuple[bytes, str]:
             is_gzip = reply.headers.get("Content-Encoding") == GZIP
             generation = reply.headers.get("X-Model-Generation")
     except urllib.error.HTTPError as error:
-        message = f"{address} answers {error.code}: {_reason(error)}"
+        with error:
+            message = f"{address} answers {error.code}: {_reason(error)}"
         raise UserError(message, exit_code=EXIT_UNAVAILABLE) from None
     except OSError as error:
         reason = getattr(error, "reason", error)
@@ -55,13 +56,22 @@ def write(document: bytes, output: Path | None, what: str) -> None:
     """Write a document and say so; without a file to standard output, and say nothing.
 
     A file appears whole or not at all.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be written.
     """
     if output is None:
         sys.stdout.buffer.write(document)
         return
     aside = output.with_name(f"{output.name}.part")
-    aside.write_bytes(document)
-    aside.replace(output)
+    try:
+        aside.write_bytes(document)
+        aside.replace(output)
+    except OSError as error:
+        message = f"{output} cannot be written: {error.strerror}."
+        raise UserError(message) from None
     print(f"Written: {output} ({len(document)} bytes, {what})")
 
 

@@ -56,7 +56,7 @@ def _checked(settings: Settings, source: Path) -> str:
         size = source.stat().st_size
         text = source.read_text(encoding="utf-8") if size <= limit else ""
     except (OSError, UnicodeDecodeError) as error:
-        message = f"{source} cannot be read: {error}."
+        message = f"{source} cannot be read: {getattr(error, 'strerror', None) or error}."
         raise UserError(message) from None
     if size > limit:
         message = f"{source} has {size} bytes, and {settings.app}.max_size is {limit}."

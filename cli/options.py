@@ -19,7 +19,9 @@ Conf = Annotated[
 ]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="One key's value; wins over the file."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="One key's value, over the file's; repeatable."
+    ),
 ]
 
 

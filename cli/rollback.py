@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,11 +47,11 @@ def roll_back(settings: Settings, store: ModelStore, old: Generation, now: int) 
         new = restore(store, old, now)
         publish(settings, store, new)
         return new
-    _require_no_build(settings, store)
-    _require_events(settings, old)
-    family = family_module(settings.app, "batch_layer", ("Batch",)).Batch(settings)
-    new = restore(store, old, now)
-    publish(settings, store, new, family.updates(new))
+    with _no_build(settings, store):
+        _require_events(settings, old)
+        family = family_module(settings.app, "batch_layer", ("Batch",)).Batch(settings)
+        new = restore(store, old, now)
+        publish(settings, store, new, family.updates(new))
     return new
 
 
@@ -97,21 +98,29 @@ def restore(store: ModelStore, old: Generation, now: int) -> Generation:
     return store.commit(folder, manifest)
 
 
-def _require_no_build(settings: Settings, store: ModelStore) -> None:
-    """Refuse while the batch layer builds: its generation would come out beside this one."""
+@contextmanager
+def _no_build(settings: Settings, store: ModelStore) -> Iterator[None]:
+    """Keep batch runs out: a generation of theirs would come out beside this one.
+
+    One that is there already, and waits for its next turn, does not matter.
+    """
     from batch_layer.lock import AlreadyRunningError, only_one
+
+    with ExitStack() as held:
+        try:
+            held.enter_context(only_one(home(), settings.app, settings.batch.storage.data_dir))
+        except AlreadyRunningError:
+            _require_nothing_partial(store)
+        yield
+
+
+def _require_nothing_partial(store: ModelStore) -> None:
     from common.model_store import PARTIAL
 
-    try:
-        with only_one(home(), settings.app, settings.batch.storage.data_dir):
-            return
-    except AlreadyRunningError:
-        partial = Path(store.locate(PARTIAL))
-        if partial.is_dir() and any(partial.iterdir()):
-            message = "The batch layer builds a generation just now."
-            raise UserError(
-                message, "Wait until it is done, or stop it; then call again."
-            ) from None
+    partial = Path(store.locate(PARTIAL))
+    if partial.is_dir() and any(partial.iterdir()):
+        message = "The batch layer builds a generation just now."
+        raise UserError(message, "Wait until it is done, or stop it; then call again.") from None
 
 
 def _require_events(settings: Settings, old: Generation) -> None:

@@ -73,7 +73,8 @@ def ready_code(url: str) -> int | None:
         with open_probe(f"{url}/ready", HTTP_TIMEOUT_SECONDS) as reply:
             return int(reply.status)
     except urllib.error.HTTPError as error:
-        return error.code
+        with error:
+            return error.code
     except OSError:
         return None
 

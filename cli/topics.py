@@ -31,8 +31,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 File = Annotated[str, typer.Argument(metavar="FILE|-", help="Lines; - for standard input.")]
 Input = Annotated[bool, typer.Option("--input", help="Follow the input topic.")]
 Update = Annotated[bool, typer.Option("--update", help="Follow the update topic.")]
-DeadLetter = Annotated[bool, typer.Option("--dead-letter", help="Follow the dead-letter topic.")]
-All = Annotated[bool, typer.Option("--all", help="Follow all three, as without any of these.")]
+DeadLetter = Annotated[bool, typer.Option("--dead-letter", help="Follow the dead-letter topics.")]
+All = Annotated[bool, typer.Option("--all", help="Follow them all, as without any of these.")]
 FromBeginning = Annotated[bool, typer.Option("--from-beginning", help="From the oldest record on.")]
 Limit = Annotated[int, typer.Option(min=0, help="End after so many records; 0 follows on.")]
 
@@ -176,7 +176,13 @@ def wanted_topics(settings: Settings) -> list[WantedTopic]:
 
 
 def key_function(settings: Settings) -> Callable[[str], str]:
-    """Return the family's key of a line; the line's CRC-32 where the family cannot tell one."""
+    """Return the family's key of a line; the line's CRC-32 where the family cannot tell one.
+
+    Raises
+    ------
+    UserError
+        If the family cannot be imported, or the settings contradict themselves.
+    """
     from common.config import ConfigError
     from common.process import input_lines
 

@@ -85,16 +85,6 @@ class InputSchema:
         """The active features but the target; a predictor's index is its position here."""
         return tuple(name for name in self.active if name != self.target)
 
-    @cached_property
-    def predictor_fields(self) -> tuple[int, ...]:
-        """For each predictor the position of its field in a line, counted from 0."""
-        return tuple(self.names.index(name) for name in self.predictors)
-
-    @property
-    def target_field(self) -> int | None:
-        """Position of the target's field in a line, counted from 0; None without a target."""
-        return None if self.target is None else self.names.index(self.target)
-
     @property
     def is_classification(self) -> bool:
         """Whether the target is a category."""

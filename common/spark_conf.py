@@ -119,7 +119,7 @@ def _jars(home: Path) -> list[str]:
     folder = home / "jars" / "spark"
     jars = sorted(str(path) for path in folder.glob("*.jar"))
     if not jars:
-        message = f"there are no jars for Spark in {folder}; fetch them: `bin/gemsbok doctor`"
+        message = f"there are no jars for Spark in {folder}; fetch them: `python -m cli.jars`"
         raise SparkSetupError(message)
     return jars
 

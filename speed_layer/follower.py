@@ -76,6 +76,7 @@ class Follower:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="update-follower", daemon=True)
         self._foreign: queue.Queue[Foreign] = queue.Queue(MAX_WAITING)
+        self._failure: Exception | None = None
         self.counts: Counter[str] = Counter()
 
     def start(self) -> None:
@@ -92,9 +93,18 @@ class Follower:
         """Return the newest model if it is another one than `model`, waiting for one a while.
 
         None when none has come after `timeout` seconds.
+
+        Raises
+        ------
+        Exception
+            What has ended the thread: without it no generation would be noticed any more.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._newest not in (None, model), timeout)
+            self._changed.wait_for(
+                lambda: self._failure is not None or self._newest not in (None, model), timeout
+            )
+            if self._failure is not None:
+                raise self._failure
             return self._newest if self._newest is not model else None
 
     @property
@@ -138,10 +148,17 @@ class Follower:
         while not self._stop.is_set():
             try:
                 self._follow()
-            except BrokerError as error:
-                self.counts["broker_errors"] += 1
+            except (BrokerError, OSError) as error:
+                # An OSError is the store's, which may be on other machines too.
+                what = "broker_errors" if isinstance(error, BrokerError) else "store_errors"
+                self.counts[what] += 1
                 log.warning("update topic: %s; trying again", error)
                 self._stop.wait(RETRY_SECONDS)
+            except Exception as error:
+                with self._changed:
+                    self._failure = error
+                    self._changed.notify_all()
+                return
 
     def _follow(self) -> None:
         with self._connect() as broker:
@@ -163,10 +180,22 @@ class Follower:
             begin = broker.begin_offsets(self._topic)
             self._positions = {p: max(self._positions.get(p, 0), begin[p]) for p in begin}
             return
-        newest = self._store.newest()
-        if newest is not None and newest.manifest.app == self._app:
-            self._offer(stored(newest))
-        self._positions = start_position(broker, self._topic, newest)
+        newest = self._newest_stored()
+        if newest is not None:
+            self._offer(newest)
+        self._positions = start_position(broker, self._topic, newest.files if newest else None)
+
+    def _newest_stored(self) -> ModelMessage | None:
+        """Return the newest model of the store that can be read; what cannot be is counted."""
+        for id_ in reversed(self._store.ids()):
+            try:
+                found = self._store.get(id_)
+                if found.manifest.app == self._app:
+                    return stored(found)
+            except StoreError as error:
+                self.counts["refused_models"] += 1
+                log.error("generation %d is refused, the one before is taken: %s", id_, error)
+        return None
 
     def write_dead_letters(self, producer: Producer) -> None:
         """Write what was set aside; what is not acknowledged stays for the next time.
@@ -208,6 +237,10 @@ class Follower:
                 self.set_aside(record, "unknown_key", f"unknown key {message.key[:100]!r}")
         except (MessageError, StoreError) as error:
             self.set_aside(record, error.code, error)
+        except OSError:
+            # The store does not answer: the record is read again when it does.
+            self._positions[record.partition] = record.offset
+            raise
 
     def _on_model(self, message: Message, record: Record) -> None:
         newest = self._newest
@@ -217,9 +250,8 @@ class Follower:
             return
         model = resolve(message, self._store)
         if generation is None and newest is not None and newest.generation is None:
-            self._foreign.put(
-                Foreign(model, record)
-            )  # replaces the like of it in place, in the topic's order
+            # It replaces its like in place, in the topic's order.
+            self._foreign.put(Foreign(model, record))
         else:
             self._offer(model, record)
 

@@ -147,13 +147,19 @@ class SpeedLayer:
 
     def _work_on(self, source: ModelMessage) -> None:
         """Fold into one generation until a newer one appears."""
+
+        def is_over() -> bool:
+            return self._stop.is_set() or self._follower.newer_than(source, 0) is not None
+
         with self._connect() as broker:
             try:
                 topic = self._settings.update_topic.name
-                view = open_view(source, self._family.new_model, broker, topic)
+                view = open_view(source, self._family.new_model, broker, topic, is_over)
             except (StoreError, MessageError) as error:
                 self._follower.refuse(source, error)
                 self._wait_for_newer(source)
+                return
+            if view is None:
                 return
             start = self._starting_offsets(view, broker)
             producer = broker.producer()

@@ -100,12 +100,35 @@ class View:
 
 
 def open_view(
-    source: ModelMessage, new_model: Callable[[], SpeedModel], broker: Broker, topic: str
-) -> View:
+    source: ModelMessage,
+    new_model: Callable[[], SpeedModel],
+    broker: Broker,
+    topic: str,
+    give_up: Callable[[], bool] = lambda: False,
+) -> View | None:
     """Load a generation and bring it to where the update topic says that it was.
 
     Where the topic's retention has passed over some of its messages, the view stays at the
     generation's cut to fold everything in again, with sequences above all that were used.
+
+    Parameters
+    ----------
+    source : ModelMessage
+        The generation.
+    new_model : callable
+        Makes the family's model.
+    broker : Broker
+        Of the update topic.
+    topic : str
+        The update topic.
+    give_up : callable
+        Asked while updates of the batch layer are still to come, which they never do if it was
+        killed between them.
+
+    Returns
+    -------
+    View or None
+        None where it was given up.
 
     Raises
     ------
@@ -115,7 +138,9 @@ def open_view(
     view = _loaded(source, new_model)
     if source.generation is None:
         return view
-    count = _restore(view, broker, topic)
+    count = _restore(view, broker, topic, give_up)
+    if count is None:
+        return None
     if view.log.gaps:
         log.warning("generation %s: %d messages are gone", view.generation, view.log.gaps)
         view = _loaded(source, new_model, SequenceLog(closed=view.log.closed))
@@ -137,13 +162,18 @@ def _loaded(
     return view
 
 
-def _restore(view: View, broker: Broker, topic: str) -> int:
-    """Read what is on the topic; then on until all that the batch layer sends has come."""
+def _restore(view: View, broker: Broker, topic: str, give_up: Callable[[], bool]) -> int | None:
+    """Read what is on the topic; then on until all that the batch layer sends has come.
+
+    Returns how many updates were applied; None where it was given up.
+    """
     start = start_position(broker, topic, view.source.files)
     reader = broker.reader(topic, start)
     try:
         count = view.restore(read_all(reader, broker.end_offsets(topic)))
         while view.log.closed < view.source.updates:
+            if give_up():
+                return None
             count += view.restore(reader.poll(timeout=0.5))
         return count
     finally:

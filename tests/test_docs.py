@@ -1,15 +1,18 @@
-"""The documentation names what there is: routes, verbs, files."""
+"""The documentation names what there is: routes, files, commands, keys of the configuration."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from common.config import families, load
+from cli.__main__ import VERBS
+from common.config import families, load, settings_type
+from common.config_fields import Keys
 from serving_layer.app import create_app
 from tests.serving_layer.held import Held
 
@@ -44,3 +47,31 @@ def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         assert (page.parent / target).exists(), target
+
+
+def said(pattern: str) -> dict[str, str]:
+    """What a pattern finds in all pages, and the last page on which."""
+    return {
+        found: str(page.relative_to(ROOT))
+        for page in PAGES
+        for found in re.findall(pattern, page.read_text(encoding="utf-8"))
+    }
+
+
+def test_commands_are_there() -> None:
+    verbs, modules = said(r"bin/gemsbok ([a-z]+)"), said(r"python -m ([a-z_.]+[a-z])")
+    assert len(verbs) > 8
+    assert {verb: page for verb, page in verbs.items() if verb not in VERBS} == {}
+    assert len(modules) > 20
+    absent = {name: page for name, page in modules.items() if not importlib.util.find_spec(name)}
+    assert absent == {}
+
+
+def test_keys_of_the_configuration_are_there() -> None:
+    keys = Keys.of(settings_type())
+    known = {".".join(path) for path in (*keys.fields, *keys.sections)}
+    tables = {path[0] for path in keys.sections}
+    named = {key: page for key, page in said(r"`([a-z_]+(?:\.[a-z_]+)+)").items()}
+    ours = {key: page for key, page in named.items() if key.partition(".")[0] in tables}
+    assert len(ours) > 20
+    assert {key: page for key, page in ours.items() if key not in known} == {}

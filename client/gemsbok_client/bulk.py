@@ -89,13 +89,19 @@ def body(document: Mapping[str, Any]) -> bytes:
 
 
 def progress_bar(wanted: bool, total: int | None) -> AbstractContextManager[Progress]:
-    """Return what shows how many events are written: a bar, or nothing."""
+    """Return what shows how many events are written: a bar, or nothing.
+
+    Raises
+    ------
+    ImportError
+        If a bar is wanted and tqdm is not installed.
+    """
     if not wanted:
         return nullcontext(_Silent())
     try:
         from tqdm.auto import tqdm
     except ImportError as error:
-        message = "progress needs tqdm: pip install 'gemsbok-client[progress]'"
+        message = "progress needs tqdm: pip install tqdm"
         raise ImportError(message) from error
     bar: AbstractContextManager[Progress] = tqdm(total=total, unit="events")
     return bar

@@ -108,7 +108,7 @@ class Recommendations:
         try:
             from gemsbok_client.frames import recommendations_frame
         except ImportError as error:
-            message = "frames need pandas: pip install 'gemsbok-client[pandas]'"
+            message = "frames need pandas: pip install pandas"
             raise ImportError(message) from error
         return recommendations_frame(self.recommend_many(users, **options))
 

@@ -222,7 +222,7 @@ def open_broker(settings: Settings, address: str | None = None) -> Broker:
             if client == "confluent":
                 message = (
                     'broker.client = "confluent" needs the package confluent-kafka; '
-                    'install it with "pip install gemsbok[fast]" or set broker.client = "auto"'
+                    'install it with "pip install confluent-kafka" or set broker.client = "auto"'
                 )
                 raise BrokerError(message) from None
         else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +41,6 @@ def test_a_second_batch_layer_leaves_with_code_75_before_it_loads_spark(tmp_path
     command = [sys.executable, "-X", "importtime", "-m", "batch_layer", "--once"]
     command += ["--set", "app=wordcount", "--set", f"batch.storage.data_dir={data}"]
     with only_one(tmp_path, "wordcount", str(data)):
-        started = time.monotonic()
         done = subprocess.run(
             command,
             env={**os.environ, "GEMSBOK_HOME": str(tmp_path)},
@@ -50,7 +48,6 @@ def test_a_second_batch_layer_leaves_with_code_75_before_it_loads_spark(tmp_path
             text=True,
             check=False,
         )
-    assert time.monotonic() - started < 5
     assert done.returncode == 75
     assert "another batch layer" in done.stderr
     assert "argparse" in done.stderr
@@ -71,5 +68,5 @@ def test_java_waits_for_a_java_process_that_outlived_its_python(
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
         file = hold_in_java(spark, path)
-        assert holder.wait(10) == 0
+        assert holder.wait(60) == 0
     file.close()

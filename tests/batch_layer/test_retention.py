@@ -47,6 +47,13 @@ def test_generations_past_their_age_go_but_the_newest_stays(
     assert hours(store.ids()) == left
 
 
+def test_a_generation_that_cannot_be_read_stays_and_keeps_no_other(store: ModelStore) -> None:
+    store.get(2 * HOUR).path("model.pmml").with_name("manifest.json").write_text("{}")
+    removed = age_generations(store, "als", Storage(max_age_model_hours=1), 5 * HOUR)
+    assert hours(removed) == [1]
+    assert hours(store.ids()) == [2, 3, 4, 5]
+
+
 def test_age_is_measured_against_the_earlier_of_clock_and_newest_event() -> None:
     assert reference_time(clock=100, newest_event=90) == 90
     assert reference_time(clock=80, newest_event=90) == 80

@@ -15,6 +15,7 @@ from cli import doctor, jars, paths, ports
 from cli.__main__ import main
 from cli.errors import UserError
 from cli.local_kafka import LocalKafka
+from common import __version__
 
 
 @pytest.fixture
@@ -28,6 +29,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_wrong_verb_is_told_without_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bogus"]) == 2
     assert "No such command 'bogus'" in capsys.readouterr().err
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"Gemsbok {__version__}\n"
 
 
 def test_user_error_shows_message_remedy_and_code(

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from batch_layer.lock import only_one
+from batch_layer.lock import AlreadyRunningError, only_one
 from cli.__main__ import main
 from common.broker.memory import MemoryBroker
 from common.config import load, settings_type
@@ -207,6 +207,31 @@ def test_export_without_a_model_or_a_server_leaves_no_file(
     assert not target.exists()
 
 
+def test_damaged_generations_are_told_and_hide_no_others(
+    store: ModelStore, capsys: Captured
+) -> None:
+    put(store, 10)
+    put(store, 20).path("model.pmml").with_name("manifest.json").write_text("{}")
+    assert main(["model", "list", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert [row["generation"] for row in json.loads(shown.out)] == [10]
+    assert "20/manifest.json is not a manifest" in shown.err
+    assert main(["model", "show"]) == 1
+    assert "20/manifest.json is not a manifest" in capsys.readouterr().err
+    put(store, 30).path("model.pmml").write_text("damaged")
+    assert main(["model", "export", "--generation", "30"]) == 1
+    assert "is damaged" in capsys.readouterr().err
+
+
+def test_export_to_a_folder_that_is_not_there_says_so(
+    store: ModelStore, tmp_path: Path, capsys: Captured
+) -> None:
+    put(store, 10)
+    target = tmp_path / "absent" / "out.pmml"
+    assert main(["model", "export", "--generation", "10", "--output", str(target)]) == 1
+    assert f"{target} cannot be written: No such file" in capsys.readouterr().err
+
+
 FLAGS = ["--set", "app=ownfamily.plain"]
 
 
@@ -282,6 +307,30 @@ def test_rollback_is_refused_while_a_generation_is_built(
     # What a killed batch layer left behind holds nobody up.
     assert (tmp_path / "model" / PARTIAL / "30").is_dir()
     assert main(["model", "rollback", "10", *FLAGS]) == 0
+
+
+@pytest.mark.usefixtures("family")
+def test_no_batch_run_begins_during_a_rollback(
+    store: ModelStore, broker: MemoryBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, 10, broker)
+    data_dir = load(flags={"app": "ownfamily.plain"}).batch.storage.data_dir
+    attempts: list[str] = []
+
+    def updates(batch: Batch, generation: Generation) -> list[str]:
+        with (
+            pytest.raises(AlreadyRunningError) as refusal,
+            only_one(tmp_path, "ownfamily.plain", data_dir),
+        ):
+            pass
+        attempts.append(str(refusal.value))
+        return []
+
+    monkeypatch.setattr(Batch, "updates", updates)
+    assert main(["model", "rollback", "10", *FLAGS]) == 0
+    assert len(attempts) == 1
+    with only_one(tmp_path, "ownfamily.plain", data_dir):
+        pass
 
 
 @pytest.mark.usefixtures("family")

@@ -29,7 +29,7 @@ STUBBORN = [
 ]
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -96,9 +96,15 @@ def test_a_program_that_is_not_there(background: Background) -> None:
         background.start(["/no/such/program"], os.environ)
 
 
-def test_failure_shows_the_last_words(background: Background) -> None:
-    command = [sys.executable, "-c", "import sys; sys.exit('no topic gemsbok.input')"]
-    running = background.start(command, os.environ)
+def test_failure_shows_the_last_words(background: Background, tmp_path: Path) -> None:
+    # Not before it has been noted that it runs.
+    code = (
+        "import pathlib, sys, time\n"
+        "while not pathlib.Path(sys.argv[1]).exists(): time.sleep(0.01)\n"
+        "sys.exit('no topic gemsbok.input')"
+    )
+    running = background.start([sys.executable, "-c", code, str(tmp_path / "go")], os.environ)
+    (tmp_path / "go").touch()
     wait_for(lambda: not running.is_alive())
     assert "no topic gemsbok.input" in str(background.failure())
     assert str(background.log) in str(background.failure())
@@ -154,7 +160,7 @@ def test_a_supervisor_that_is_told_to_stop_stops_the_driver_alone(
         assert len(children(submit)) == 2
         assert len(children(submit, str(script))) == 1
         supervisor.send_signal(number)
-        assert supervisor.wait(20) == 7
+        assert supervisor.wait(60) == 7
 
 
 def test_a_supervisor_tells_by_which_signal_spark_submit_ended() -> None:

@@ -128,7 +128,7 @@ def test_a_layer_that_is_not_ready_in_time_is_stopped_again(
     home: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(up, "READY_LINE", b"never written")
-    with pytest.raises(UserError, match="speed layer is not ready in 1 s"):
+    with pytest.raises(UserError, match="layer is not ready in 1 s"):
         up.start_layers(settings, [], 1)
     assert states(home) == STOPPED
 

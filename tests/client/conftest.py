@@ -25,7 +25,7 @@ class Live:
     served: als_fixture.Served
 
     def client(self, **options: Any) -> Client:
-        return Client(self.url, **{"retry": QUICK, **options})
+        return Client(self.url, **{"retry": QUICK, "timeout": 60.0, **options})
 
     def add(self, kind: str, id: str, vector: list[float], *known: str) -> None:
         """Give the model a user or an item."""
@@ -35,7 +35,7 @@ class Live:
 @pytest.fixture
 def live(tmp_path: Path, run: Callable[..., Any]) -> Live:  # noqa: F811
     served = als_fixture.serve(als_fixture.from_files(tmp_path))
-    running = run(served.app, body_seconds=30.0)
+    running = run(served.app)
     return Live(f"http://{running.host}:{running.port}", served)
 
 

@@ -35,7 +35,8 @@ class Guarded:
     password: str
 
     def client(self, **options: Any) -> Client:
-        return Client(self.url, **{"verify": str(self.authority), "retry": QUICK, **options})
+        always = {"verify": str(self.authority), "retry": QUICK, "timeout": 60.0}
+        return Client(self.url, **{**always, **options})
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ def test_what_is_not_json_is_not_sent(live: Live) -> None:
 def test_records_are_assigned_in_every_form(run: Callable[..., Any]) -> None:
     settings = test_kmeans.configured({"feature_names": ["x", "y"], "categorical_features": []})
     serving = test_kmeans.serving_of(settings, test_kmeans.three())
-    running = run(create_app(settings, Held(serving), None), body_seconds=30.0)
+    running = run(create_app(settings, Held(serving), None))
     frame = pd.DataFrame({"y": [0.0, -1.0], "x": [1.0, 10.0]})
     with Client(f"http://{running.host}:{running.port}", retry=QUICK) as client:
         rows: list[Any] = [{"x": 1, "y": 0}, [10, -1.0]]
@@ -172,7 +172,7 @@ def test_records_are_assigned_in_every_form(run: Callable[..., Any]) -> None:
 def test_records_are_predicted(run: Callable[..., Any]) -> None:
     settings = test_forest.configured(test_forest.ORYX)
     serving = test_forest.serving_of(oryx_model(), settings)
-    running = run(create_app(settings, Held(serving), None), body_seconds=30.0)
+    running = run(create_app(settings, Held(serving), None))
     with Client(f"http://{running.host}:{running.port}", retry=QUICK) as client:
         found = list(client.predict([["B", 0, None], {"0": "A", "1": -5}]))
     assert [one.value for one in found] == pytest.approx([2010 / 3, 67])
@@ -181,7 +181,7 @@ def test_records_are_predicted(run: Callable[..., Any]) -> None:
 
 def test_records_are_scored_by_a_document_of_another_tool(run: Callable[..., Any]) -> None:
     document = Held(test_pmml.loaded(test_pmml.text_of("regression")))
-    running = run(create_app(test_pmml.settings_of(), document, None), body_seconds=30.0)
+    running = run(create_app(test_pmml.settings_of(), document, None))
     with Client(f"http://{running.host}:{running.port}", retry=QUICK) as client:
         found = list(client.score([{"age": 30, "salary": 1000, "car_location": "carpark"}]))
     assert found == [{"predicted_claims": pytest.approx(132.37 + 7.1 * 30 + 0.01 * 1000 + 41.1)}]

@@ -33,7 +33,7 @@ def test_sigterm_is_raised_in_the_main_thread() -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=10)[0] == "ended\n"
+        assert process.communicate(timeout=60)[0] == "ended\n"
     assert process.returncode == 0
 
 
@@ -46,9 +46,9 @@ def test_a_call_that_holds_the_signal_up_ends_at_the_limit() -> None:
     with run(code) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGTERM)
         started = time.monotonic()
-        assert process.wait(10) == 0
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
     assert time.monotonic() - started > 0.4
 
 
@@ -61,5 +61,5 @@ def test_a_failpoint_kills_at_the_hit_that_is_asked_for(wanted: str, printed: st
         "for i in (1, 2, 3): print(i, flush=True); failpoint('a'); failpoint('b')"
     )
     with run(code, GEMSBOK_FAILPOINT=wanted) as process:
-        assert process.communicate(timeout=10)[0] == printed
+        assert process.communicate(timeout=60)[0] == printed
     assert process.returncode == (0 if wanted == "c" else -signal.SIGKILL)

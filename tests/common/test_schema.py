@@ -25,8 +25,7 @@ def test_names_and_kinds_of_an_iris_like_table() -> None:
     assert made.active == ("length", "width", "colour", "class")
     assert made.categorical == {"colour", "class"}
     assert made.predictors == ("length", "width", "colour")
-    assert made.predictor_fields == (1, 2, 4)
-    assert made.target_field == 5
+    assert made.active_fields == (1, 2, 4, 5)
     assert made.is_classification
 
 
@@ -34,9 +33,9 @@ def test_numbered_features_and_a_numeric_target() -> None:
     made = schema(num_features=4, ignored_features=["0"], categorical_features=["2"])
     assert made.names == ("0", "1", "2", "3")
     assert made.numeric == {"1", "3"}
-    assert (made.target_field, made.is_classification) == (None, False)
+    assert (made.target, made.is_classification) == (None, False)
     regression = schema(num_features=2, categorical_features=[], target_feature="1")
-    assert (regression.target_field, regression.is_classification) == (1, False)
+    assert (regression.target, regression.is_classification) == ("1", False)
 
 
 def test_numeric_wins_when_both_kinds_are_given() -> None:

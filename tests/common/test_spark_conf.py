@@ -29,7 +29,7 @@ def test_the_jars_are_the_local_ones(home: Path) -> None:
 
 
 def test_without_jars_it_says_how_to_get_them(tmp_path: Path) -> None:
-    with pytest.raises(SparkSetupError, match="bin/gemsbok"):
+    with pytest.raises(SparkSetupError, match=r"python -m cli\.jars"):
         properties(tmp_path)
 
 

@@ -106,7 +106,7 @@ class Stack:
     def get(self, path: str, **options: object) -> httpx.Response:
         """GET from the serving layer, as JSON."""
         headers = {"Accept": "application/json"}
-        return httpx.get(self.url + path, headers=headers, timeout=10, **options)  # type: ignore[arg-type]
+        return httpx.get(self.url + path, headers=headers, timeout=30, **options)  # type: ignore[arg-type]
 
     def status_of(self, path: str) -> int:
         """Status of a GET; 0 while nobody answers."""

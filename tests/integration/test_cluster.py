@@ -50,7 +50,7 @@ class Cluster:
 
     def state(self) -> dict[str, Any]:
         """What the master knows of workers and applications."""
-        with urllib.request.urlopen(f"{self.page}/json/", timeout=5) as reply:
+        with urllib.request.urlopen(f"{self.page}/json/", timeout=30) as reply:
             found: dict[str, Any] = json.load(reply)
         return found
 
@@ -94,7 +94,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             free = ["--webui-port", str(ports.free_port())]
             arguments = [*listen, *size, *free, *work, found.master]
             stack.enter_context(daemon(log, f"{deploy}.worker.Worker", *arguments))
-        wait_for(lambda: n_alive(found) == 2, 60, lambda: last_lines(folder / "one.log"))
+        wait_for(lambda: n_alive(found) == 2, 120, lambda: last_lines(folder / "one.log"))
         yield found
 
 
@@ -170,7 +170,7 @@ def test_both_layers_run_on_two_workers(conf: Path, broker: Broker, cluster: Clu
     assert [json.loads(model.value) for model in models] == [COUNTS]
     with speed_layer(conf) as log:
         send(broker, ["e f"])
-        wait_for(lambda: has_folded(broker, 4), 60, lambda: last_lines(log, 20))
+        wait_for(lambda: has_folded(broker, 4), 120, lambda: last_lines(log, 20))
         assert n_executors(cluster) == 2
     updates = [message.value for message in messages(broker) if message.key == UP]
     assert sorted(updates) == ["e,1,f", "f,1,e"]
@@ -199,7 +199,7 @@ def speed_layer(conf: Path) -> Iterator[Path]:
             start_new_session=True,
         )
     try:
-        wait_for(lambda: "layer started" in log.read_text(), 60, lambda: last_lines(log, 20))
+        wait_for(lambda: "layer started" in log.read_text(), 120, lambda: last_lines(log, 20))
         yield log
         launch.stop(process.pid)
         assert process.wait(60) == 0, last_lines(log, 20)

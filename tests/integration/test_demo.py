@@ -65,7 +65,7 @@ def test_a_recommender_learns_from_real_ratings(
     assert (demo / "freshness.png").read_bytes().startswith(b"\x89PNG")
     assert (demo / "model" / str(summary["generation"]) / "manifest.json").is_file()
     assert (demo / "logs" / "speed.log").stat().st_size
-    wait_until(lambda: not processes_of(demo), "all processes ended", 20)
+    wait_until(lambda: not processes_of(demo), "all processes ended")
     # Nothing was written beside the demo's folder, but for the batch layer's empty lock.
     beside = {path.name for path in tmp_path.iterdir()} - {"demo", "jars", "cache"}
     assert beside == {"locks"}
@@ -90,4 +90,4 @@ def test_other_families_learn_from_a_stream(
     assert all(value > 0 for value in summary[score].values())
     assert Path(summary["picture"]).read_bytes().startswith(b"\x89PNG")
     assert not summary["running"]
-    wait_until(lambda: not processes_of(tmp_path / "demo"), "all processes ended", 20)
+    wait_until(lambda: not processes_of(tmp_path / "demo"), "all processes ended")

@@ -135,7 +135,7 @@ def test_5_a_speed_layer_killed_at_work_leaves_the_same_answers_to_all(loop: Sta
     replica = Stack(loop.folder, with_port, layers=loop.layers)
     started = replica.start("serving")
     wait_until(lambda: replica.status_of("/ready") == 200, "the replica is ready")
-    wait_until(lambda: answers(replica) == answers(loop), "both replicas answer alike", 20)
+    wait_until(lambda: answers(replica) == answers(loop), "both replicas answer alike")
     assert started.stop() == 0
 
 

@@ -96,7 +96,7 @@ def run() -> Iterator[Callable[..., Running]]:
             "body_bytes": 100_000,
             "waiting": 64,
             "held_bytes": 400_000,
-            "body_seconds": 0.5,
+            "body_seconds": 30.0,
         }
         started.append(Running(app, Limits(**{**limits, **changes})))
         return started[-1]

@@ -20,7 +20,7 @@ class Running:
     def __init__(self, app: Flask, limits: Limits, certificate: Certificate | None = None) -> None:
         bound = bind("127.0.0.1", 0)
         self.host, self.port = bound.getsockname()
-        self.server = HttpServer(app, bound, limits, Stopping(0.0, 2.0), certificate)
+        self.server = HttpServer(app, bound, limits, Stopping(0.0, 30.0), certificate)
         self.loop = asyncio.new_event_loop()
         self.stop = asyncio.Event()
         self.thread = threading.Thread(target=self._run)
@@ -34,7 +34,7 @@ class Running:
     def close(self) -> None:
         if self.thread.is_alive():
             self.loop.call_soon_threadsafe(self.stop.set)
-            self.thread.join(10)
+            self.thread.join(60)
         assert not self.thread.is_alive()
 
     def exchange(self, data: bytes, half_close: bool = False) -> tuple[int, bytes]:

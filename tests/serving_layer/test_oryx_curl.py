@@ -66,7 +66,7 @@ Start = Callable[..., Oryx]
 def start(tmp_path: Path, run: Callable[..., Any]) -> Start:
     def started(**flags: Any) -> Oryx:
         served = als_fixture.serve(als_fixture.from_files(tmp_path), **flags)
-        running = run(served.app, body_bytes=10_000_000, held_bytes=40_000_000, body_seconds=30.0)
+        running = run(served.app, body_bytes=10_000_000, held_bytes=40_000_000)
         return Oryx(f"http://{running.host}:{running.port}", served, tmp_path)
 
     return started
@@ -235,7 +235,7 @@ def test_every_query_answers_head_as_get_without_a_body(oryx: Oryx) -> None:
     ]
     built = ["".join(found[1:]) for found in paths if found is not None]
     assert len(built) > 30
-    with httpx.Client(base_url=oryx.url) as client:
+    with httpx.Client(base_url=oryx.url, timeout=30) as client:
         for path in built:
             head, get = client.head(path), client.get(path)
             assert (head.status_code, head.content) == (get.status_code, b""), path
@@ -246,7 +246,7 @@ def test_k_means(tmp_path: Path, run: Callable[..., Any]) -> None:
     settings = test_kmeans.configured(test_kmeans.PLAIN)
     serving = test_kmeans.serving_of(settings, test_kmeans.three())
     app = create_app(settings, Held(serving), None)
-    oryx = reached(run(app, body_seconds=30.0), tmp_path)
+    oryx = reached(run(app), tmp_path)
     assert oryx.curl("curl http://server/assign/10,-1.0") == (200, "3")
     assert oryx.curl("curl http://server/distanceToNearest/5,3") == (200, "5.0")
     (tmp_path / "data.csv").write_text("-1.5,0.5\n-1,0\n")
@@ -259,7 +259,7 @@ def test_k_means(tmp_path: Path, run: Callable[..., Any]) -> None:
 def test_the_forest(tmp_path: Path, run: Callable[..., Any]) -> None:
     broker = input_topic()
     app = test_forest_v1.served(broker, classification=True).application
-    oryx = reached(run(app, body_seconds=30.0), tmp_path)
+    oryx = reached(run(app), tmp_path)
     status, name = oryx.curl("curl 'http://server/predict/,1.5,red,-2,,'")
     assert (status, name in CLASSES) == (200, True)
     (tmp_path / "data.csv").write_text(",1.5,red,-2,,\n,1.5,red,-2,,\n")

@@ -18,7 +18,7 @@ from serving_layer.bridge import Limits
 from serving_layer.tls import Certificate, CertificateError
 from tests.serving_layer.running import Running
 
-LIMITS = Limits(4, 100_000, waiting=64, held_bytes=400_000, body_seconds=0.5)
+LIMITS = Limits(4, 100_000, waiting=64, held_bytes=400_000, body_seconds=30.0)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def trusting(authority: trustme.CA) -> ssl.SSLContext:
 
 
 def test_https_is_served(served: Any, secure: Running, authority: trustme.CA) -> None:
-    with httpx.Client(verify=trusting(authority)) as client:
+    with httpx.Client(verify=trusting(authority), timeout=30) as client:
         url = f"https://{secure.host}:{secure.port}"
         assert client.get(f"{url}/name").text == "one"
         reply = client.post(f"{url}/ingest", content=b"a,1\n", headers={"Content-Type": "text/csv"})
@@ -80,7 +80,7 @@ def handshake(server: Running, authority: trustme.CA, version: ssl.TLSVersion) -
 
 def test_plain_http_is_not_answered_there(secure: Running) -> None:
     with pytest.raises(httpx.TransportError):
-        httpx.get(f"http://{secure.host}:{secure.port}/livez")
+        httpx.get(f"http://{secure.host}:{secure.port}/livez", timeout=30)
 
 
 def test_s17_an_expired_certificate_blocks_the_start(authority: trustme.CA, tmp_path: Path) -> None:

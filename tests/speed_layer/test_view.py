@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -69,7 +69,9 @@ def source(tmp_path: Path) -> ModelMessage:
 
 
 def open_(source: ModelMessage, broker: MemoryBroker) -> View:
-    return open_view(source, Summing, broker, TOPIC)
+    view = open_view(source, Summing, broker, TOPIC)
+    assert view is not None
+    return view
 
 
 def publish(broker: MemoryBroker, messages: Sequence[Message]) -> None:
@@ -157,6 +159,15 @@ def test_messages_that_retention_removed_are_made_again_from_the_cut(
     assert first.stamp.sequence > 4
 
 
+def test_updates_that_the_batch_layer_never_sends_are_not_waited_for_to_the_end(
+    source: ModelMessage, broker: MemoryBroker
+) -> None:
+    announced = replace(source, updates=2)
+    asked = iter([False, True])
+    assert open_view(announced, Summing, broker, TOPIC, lambda: next(asked)) is None
+    assert list(asked) == []
+
+
 def test_a_foreign_model_gets_plain_updates(broker: MemoryBroker) -> None:
-    view = open_view(ModelMessage(None, "7"), Summing, broker, TOPIC)
+    view = open_(ModelMessage(None, "7"), broker)
     assert fold(view, events(range(2))) == [Message(UP, "7"), Message(UP, "8")]

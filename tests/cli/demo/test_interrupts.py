@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import time
 
 import pytest
 
 from cli.demo.interrupts import SIGNALS, Interrupts
 
 
-def raise_signal(number: signal.Signals) -> None:
-    os.kill(os.getpid(), number)
-    # The handler runs between two instructions of this thread.
-    time.sleep(0.01)
-
-
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_interrupts(number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt), Interrupts():
-        raise_signal(number)
+        signal.raise_signal(number)
 
 
 def test_a_held_signal_counts_afterwards() -> None:
@@ -29,8 +21,8 @@ def test_a_held_signal_counts_afterwards() -> None:
 
         def block() -> None:
             with interrupts.held():
-                raise_signal(signal.SIGTERM)
-                raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGTERM)
+                signal.raise_signal(signal.SIGINT)
                 done.append("block")
 
         with pytest.raises(KeyboardInterrupt):

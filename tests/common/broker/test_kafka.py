@@ -71,19 +71,19 @@ def poll_until(reader: Reader, enough: Callable[[list[Record]], bool]) -> list[R
 
 
 def send_until_acknowledged(producer: Producer, topic: str, line: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with contextlib.suppress(BrokerError):
             assert producer.send_all(topic, [("k", line)]) == 1
             return
-    pytest.fail("not acknowledged within 30 s")
+    pytest.fail("not acknowledged within 60 s")
 
 
 def test_a_restart_of_the_broker_loses_nothing_and_doubles_nothing(
     kafka_client: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with LocalKafka(tmp_path, ports.free_port()) as kafka:
-        broker = connect(kafka_client, kafka.address)
+        broker = connect(kafka_client, kafka.address, delivery_timeout_seconds=120.0)
         impatient = connect(kafka_client, kafka.address, delivery_timeout_seconds=1.0)
         broker.create_topic("t", 2)
         broker.create_topic("others", 1)
@@ -120,7 +120,7 @@ def test_nobody_at_the_address_is_told_in_time_with_a_remedy(kafka_client: str) 
     started = time.monotonic()
     with pytest.raises(BrokerError) as caught:
         connect(kafka_client, address, connect_timeout_seconds=0.5)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
     assert address in str(caught.value)
     assert "bin/gemsbok kafka start" in str(caught.value)
     assert "input_topic.broker" in str(caught.value)

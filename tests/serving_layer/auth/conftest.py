@@ -15,7 +15,7 @@ from serving_layer.bridge import Limits
 from tests.serving_layer.apps.als_fixture import Served, from_files, serve
 from tests.serving_layer.running import Running
 
-LIMITS = Limits(4, 1_000_000, waiting=64, held_bytes=4_000_000, body_seconds=0.5)
+LIMITS = Limits(4, 1_000_000, waiting=64, held_bytes=4_000_000, body_seconds=30.0)
 CSV = {"Content-Type": "text/csv"}
 
 

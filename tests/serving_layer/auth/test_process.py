@@ -14,8 +14,9 @@ import psutil
 import pytest
 import trustme
 
+from cli.ports import free_port
 from tests.serving_layer.auth.conftest import People
-from tests.serving_layer.test_server_process import SCRIPT, free_port, settings
+from tests.serving_layer.test_server_process import SCRIPT, settings
 
 
 @pytest.fixture(scope="module")

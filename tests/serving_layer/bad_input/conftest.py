@@ -15,7 +15,7 @@ from tests.serving_layer.apps.als_fixture import Served, from_files, serve
 from tests.serving_layer.bad_input.requests import BODY_LIMIT, get, post
 from tests.serving_layer.running import Running
 
-LIMITS = Limits(4, BODY_LIMIT, waiting=64, held_bytes=4 * BODY_LIMIT, body_seconds=0.5)
+LIMITS = Limits(4, BODY_LIMIT, waiting=64, held_bytes=4 * BODY_LIMIT, body_seconds=30.0)
 
 
 class AlsServer:
@@ -44,11 +44,11 @@ class AlsServer:
 
 
 @contextmanager
-def serving(folder: Path, **flags: Any) -> Iterator[AlsServer]:
-    """Serve ALS with these settings."""
-    limits = {"serving__api__max_body_bytes": BODY_LIMIT}
-    served = serve(from_files(folder), **{**limits, **flags})
-    running = Running(served.app, LIMITS)
+def serving(folder: Path, limits: Limits = LIMITS, **flags: Any) -> Iterator[AlsServer]:
+    """Serve ALS within these limits and with these settings."""
+    always = {"serving__api__max_body_bytes": BODY_LIMIT}
+    served = serve(from_files(folder), **{**always, **flags})
+    running = Running(served.app, limits)
     try:
         yield AlsServer(served, running)
     finally:
@@ -64,6 +64,6 @@ def als_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AlsServer]:
 
 @pytest.fixture
 def als_serving(tmp_path: Path) -> Iterator[Callable[..., AlsServer]]:
-    """Start servers with settings of their own; they stop with the test."""
+    """Start servers with limits and settings of their own; they stop with the test."""
     with ExitStack() as stack:
-        yield lambda **flags: stack.enter_context(serving(tmp_path, **flags))
+        yield lambda **given: stack.enter_context(serving(tmp_path, **given))

@@ -77,7 +77,6 @@ LENGTHS = [
         "truncated_body",
         half_close=True,
     ),
-    Row("B19-stalled", unfinished(b"u,i", "Content-Length: 10"), 408, "body_timeout"),
     Row(
         "B20-chunks-end-early",
         unfinished(b"8\r\nu,i", CHUNKED),

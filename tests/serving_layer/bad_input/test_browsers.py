@@ -17,7 +17,7 @@ def ask(server: AlsServer, method: str, path: str, **headers: str) -> httpx.Resp
     url = f"http://{server.running.host}:{server.running.port}{path}"
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     body = b"u,i,1,7\n" if method == "POST" else None
-    return httpx.request(method, url, headers={**CSV, **given}, content=body)
+    return httpx.request(method, url, headers={**CSV, **given}, content=body, timeout=30)
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "127.0.0.1.evil.example"])

@@ -156,7 +156,7 @@ def test_what_a_worker_has_begun_and_not_ended_is_not_written_again() -> None:
 def test_a_repetition_is_told(als_server: AlsServer, path: str, body: bytes, kind: str) -> None:
     headers = {"Content-Type": kind, "Idempotency-Key": f"told{path}"}
     url = f"http://{als_server.running.host}:{als_server.running.port}{path}"
-    first, second = (httpx.post(url, content=body, headers=headers) for _ in range(2))
+    first, second = (httpx.post(url, content=body, headers=headers, timeout=30) for _ in range(2))
     assert (first.status_code, first.content) == (second.status_code, second.content)
     assert first.is_success
     assert "Idempotency-Replayed" not in first.headers

@@ -5,20 +5,30 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import httpx
 import numpy as np
 import pytest
 
 from common.apps.als import encode_update
-from tests.serving_layer.bad_input.conftest import AlsServer
-from tests.serving_layer.bad_input.requests import Row, get, packed, post
+from tests.serving_layer.bad_input.conftest import LIMITS, AlsServer
+from tests.serving_layer.bad_input.requests import Row, get, packed, post, unfinished
 from tests.serving_layer.bad_input.rest_rows import GOOD, ROWS
 
 
 @pytest.mark.parametrize("row", ROWS, ids=[row.id for row in ROWS])
 def test_a_bad_request_writes_nothing(als_server: AlsServer, row: Row) -> None:
-    status, body = als_server.send(row.data, row.half_close)
+    assert_refused(als_server, row)
+
+
+def test_b19_a_stalled_body_is_given_up(als_serving: Callable[..., AlsServer]) -> None:
+    server = als_serving(limits=replace(LIMITS, body_seconds=0.5))
+    assert_refused(server, Row("", unfinished(b"u,i", "Content-Length: 10"), 408, "body_timeout"))
+
+
+def assert_refused(server: AlsServer, row: Row) -> None:
+    status, body = server.send(row.data, row.half_close)
     assert status == row.status, body
     if row.code is not None:
         error = json.loads(body)["error"]
@@ -27,8 +37,8 @@ def test_a_bad_request_writes_nothing(als_server: AlsServer, row: Row) -> None:
         assert error["message"]
         assert error["request_id"]
         assert "Traceback" not in error["message"]
-    assert als_server.arrived() == []
-    als_server.assert_answers()
+    assert server.arrived() == []
+    server.assert_answers()
 
 
 def test_b07_an_empty_strength_deletes(als_server: AlsServer) -> None:
@@ -99,7 +109,8 @@ def test_b52_a_zero_vector_has_finite_answers(als_serving: Callable[..., AlsServ
 
 
 def test_b54_the_right_methods_are_told(als_server: AlsServer) -> None:
-    reply = httpx.put(f"http://{als_server.running.host}:{als_server.running.port}/recommend/U0")
+    url = f"http://{als_server.running.host}:{als_server.running.port}/recommend/U0"
+    reply = httpx.put(url, timeout=30)
     assert (reply.status_code, "GET" in reply.headers["Allow"]) == (405, True)
 
 

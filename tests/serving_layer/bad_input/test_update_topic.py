@@ -28,7 +28,8 @@ from common.model_store import Generation, ModelStore, StoreError
 from common.signing import signature
 from common.updates import ModelMessage, stored
 from serving_layer.apps.als import Serving
-from serving_layer.consumer import Consumer, Sources
+from serving_layer.consumer import Consumer
+from serving_layer.generations import Sources
 from speed_layer.apps.als import Speed
 from speed_layer.follower import KEPT_BYTES, Follower
 from tests.serving_layer.apps.als_fixture import commit, pmml, settings
