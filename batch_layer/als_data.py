@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +29,7 @@ class Preparation:
     log_strength, epsilon
         Whether strengths r become ln(1 + r/epsilon).
     decay_factor, zero_threshold : float
-        See :func:`common.apps.als.decay`.
+        See :func:`common.als_events.decay`.
     now : int
         Milliseconds since 1970 from which ages are counted.
     """
@@ -65,6 +65,12 @@ class Pairs:
     def __len__(self) -> int:
         """Return the number of pairs."""
         return len(self.values)
+
+    def take(self, kept: NDArray[np.bool_]) -> Pairs:
+        """Return the pairs of a mask, and the ids that these use."""
+        user_ids, users = _in_use(self.user_ids, self.users[kept])
+        item_ids, items = _in_use(self.item_ids, self.items[kept])
+        return Pairs(user_ids, item_ids, users, items, self.values[kept])
 
 
 @dataclass(frozen=True)
@@ -118,13 +124,6 @@ class Events(Protocol):
         """Free what is held outside this process's memory."""
 
 
-def pairs_of(users: pa.DictionaryArray, items: pa.DictionaryArray, values: NDArray[Any]) -> Pairs:
-    """Return pairs of these columns, whose dictionaries are sorted, with the ids in use alone."""
-    user_ids, user_codes = _in_use(users)
-    item_ids, item_codes = _in_use(items)
-    return Pairs(user_ids, item_ids, user_codes, item_codes, values.astype(np.float32))
-
-
 def lists_of(users: Codes, items: Codes, n_users: int) -> pa.ListArray:
     """Return for each user the items paired with him; pairs are sorted by user."""
     offsets = np.zeros(n_users + 1, np.int32)
@@ -138,9 +137,8 @@ def rows_of(ids: pa.StringArray, among: pa.StringArray) -> Codes:
     return rows
 
 
-def _in_use(column: pa.DictionaryArray) -> tuple[pa.StringArray, Codes]:
-    codes = column.indices.to_numpy()
-    used = np.zeros(len(column.dictionary), bool)
-    used[codes] = True
-    rows = np.cumsum(used, dtype=np.int32) - 1
-    return column.dictionary.filter(pa.array(used)), rows[codes]
+def _in_use(ids: pa.StringArray, rows: Codes) -> tuple[pa.StringArray, Codes]:
+    used = np.zeros(len(ids), bool)
+    used[rows] = True
+    numbers = np.cumsum(used, dtype=np.int32) - 1
+    return ids.filter(pa.array(used)), numbers[rows]

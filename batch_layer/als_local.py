@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow as pa
 from scipy.sparse import csr_matrix
 
-from batch_layer.als_data import Factorization, Pairs, Preparation, lists_of, pairs_of, rows_of
+from batch_layer.als_data import Factorization, Pairs, Preparation, lists_of, rows_of
 from batch_layer.als_solver import Fit, factorize, n_threads
 from batch_layer.parallel import in_threads
-from common.als_events import Interactions, aggregate, decay, parse
+from common.als_events import Interactions, decay, parse
+from common.als_pairs import EventsByPair, add_up_in_any_order
 
 #: Rows read at once: many, as each call has its own price, but some for each core.
-_CHUNK = 262_144
+_CHUNK = 131_072
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,13 @@ class LocalEvents:
     def pairs(self, preparation: Preparation) -> Pairs:
         """Reduce the events to pairs; those that a delete ended are left out."""
         how = preparation
-        weakened = decay(self.interactions, how.now, how.decay_factor, how.zero_threshold)
-        reduced = aggregate(weakened, how.implicit, how.log_strength, how.epsilon)
-        present = np.isfinite(reduced.values)
-        if not present.all():
-            reduced = reduced.take(present)
-        return pairs_of(reduced.users, reduced.items, reduced.values)
+        events = decay(self.interactions, how.now, how.decay_factor, how.zero_threshold)
+        in_time = not (how.implicit and add_up_in_any_order(events.values))
+        found = EventsByPair.of(events, in_time)
+        values = found.strengths(how.implicit, how.log_strength, how.epsilon).astype(np.float32)
+        pairs = Pairs(found.user_ids, found.item_ids, found.users, found.items, values)
+        present = np.isfinite(values)
+        return pairs if present.all() else pairs.take(present)
 
     def factorize(
         self, preparation: Preparation, fit: Fit, known_items: bool
@@ -98,7 +100,7 @@ def _in_chunks(rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in rows:
         held.append(batch)
         if sum(map(len, held)) >= _CHUNK:
-            yield pa.concat_batches(held)
+            yield pa.concat_batches(held) if len(held) > 1 else batch
             held = []
     if held:
         yield pa.concat_batches(held)

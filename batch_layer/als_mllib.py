@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from batch_layer.als_data import Factorization, Pairs, Preparation, lists_of, pairs_of
+from batch_layer.als_data import Factorization, Pairs, Preparation, lists_of
 from batch_layer.als_solver import Fit, Vectors
-from common.als_events import MAX_STRENGTH, Interactions, aggregate, parse
+from common.als_events import MAX_STRENGTH, Interactions, parse
+from common.als_pairs import EventsByPair
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -65,11 +66,11 @@ class SparkEvents:
             table[name].combine_chunks().dictionary_encode() for name in ("user", "item")
         )
         values = table["value"].to_numpy().astype(np.float64)
-        order = np.zeros(len(values), np.int64)
+        zeros = np.zeros(len(values), np.int64)
         # Each pair is there once: this only sorts them.
-        unsorted = Interactions(users, items, values, order, order)
-        ordered = aggregate(unsorted, implicit=False, log_strength=False, epsilon=1.0)
-        return pairs_of(ordered.users, ordered.items, ordered.values)
+        found = EventsByPair.of(Interactions(users, items, values, zeros, zeros), in_time=False)
+        sorted_values = values[found.order].astype(np.float32)
+        return Pairs(found.user_ids, found.item_ids, found.users, found.items, sorted_values)
 
     def factorize(
         self, preparation: Preparation, fit: Fit, known_items: bool
@@ -138,7 +139,7 @@ def _parsed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 def _reduced(events: DataFrame, how: Preparation) -> DataFrame:
-    """Reduce events to columns ``user, item, value``, as `common.als_events.aggregate` does."""
+    """Reduce events to columns ``user, item, value``, as `common.als_pairs.aggregate` does."""
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 

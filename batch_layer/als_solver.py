@@ -71,23 +71,28 @@ def factorize(ratings: csr_matrix, fit: Fit) -> tuple[Vectors, Vectors]:
     -------
     user_factors, item_factors : ndarray of float32, shapes (n_users, k) and (n_items, k)
     """
-    # Products here are small and many: threads take rows, and BLAS one thread for each.
-    with threadpool_limits(1, "blas"):
-        return (_factorize_implicit if fit.implicit else _factorize_explicit)(ratings, fit)
+    return (_factorize_implicit if fit.implicit else _factorize_explicit)(ratings, fit)
 
 
 def _factorize_implicit(ratings: csr_matrix, fit: Fit) -> tuple[Vectors, Vectors]:
     from implicit.cpu.als import AlternatingLeastSquares
 
-    model = AlternatingLeastSquares(
-        factors=fit.features,
-        regularization=fit.regularization * mean_count(ratings),
-        iterations=fit.iterations,
-        num_threads=n_threads(),
-        random_state=fit.seed,
-    )
-    model.fit(confidence(ratings, fit.alpha), show_progress=False)
+    # Only now: a limit does not reach a BLAS that is loaded later.
+    with _one_blas_thread():
+        model = AlternatingLeastSquares(
+            factors=fit.features,
+            regularization=fit.regularization * mean_count(ratings),
+            iterations=fit.iterations,
+            num_threads=n_threads(),
+            random_state=fit.seed,
+        )
+        model.fit(confidence(ratings, fit.alpha), show_progress=False)
     return model.user_factors, model.item_factors
+
+
+def _one_blas_thread() -> threadpool_limits:
+    """Let BLAS take one thread: products here are small and many, and threads take rows."""
+    return threadpool_limits(1, "blas")
 
 
 def confidence(strengths: csr_matrix, alpha: float) -> csr_matrix:
@@ -120,7 +125,7 @@ def _factorize_explicit(ratings: csr_matrix, fit: Fit) -> tuple[Vectors, Vectors
     items = random.standard_normal((ratings.shape[1], fit.features), np.float32)
     items /= np.sqrt(fit.features)
     users = np.zeros((ratings.shape[0], fit.features), np.float32)
-    with ThreadPoolExecutor(n_threads(), thread_name_prefix="als") as pool:
+    with _one_blas_thread(), ThreadPoolExecutor(n_threads(), thread_name_prefix="als") as pool:
         for _ in range(fit.iterations):
             users = solve_rows(by_user, items, fit.regularization, pool)
             items = solve_rows(by_item, users, fit.regularization, pool)

@@ -22,7 +22,7 @@ from batch_layer.examples import (
 from batch_layer.held_out import is_held_out
 from batch_layer.parallel import in_threads
 from batch_layer.training import Split
-from common.examples import parse
+from common.example_columns import parse
 from common.schema import InputSchema
 
 if TYPE_CHECKING:

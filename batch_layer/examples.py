@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from common.encoding import Encoding, Matrix
-from common.examples import parse
+from common.example_columns import parse
 from common.schema import InputSchema
 
 if TYPE_CHECKING:

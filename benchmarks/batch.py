@@ -39,6 +39,8 @@ PREPARATION = Preparation(
     zero_threshold=0.0,
     now=NOW,
 )
+#: Rows in a record batch, as Arrow reads files.
+_BATCH = 131_072
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,12 @@ def _power_law(random: np.random.Generator, size: int, count: int) -> NDArray[np
 def bare_implicit(pairs: Pairs, settings: Settings) -> None:
     """Fit by the library alone, on a matrix of confidences."""
     als = settings.section("als")
-    model = AlternatingLeastSquares(
-        factors=als.hyperparams.features, iterations=als.iterations, random_state=settings.ml.seed
-    )
     with threadpool_limits(1, "blas"):
-        model.fit(confidence(matrix(pairs), 1.0), show_progress=False)
+        AlternatingLeastSquares(
+            factors=als.hyperparams.features,
+            iterations=als.iterations,
+            random_state=settings.ml.seed,
+        ).fit(confidence(matrix(pairs), 1.0), show_progress=False)
 
 
 def bare_mllib(ratings: DataFrame, settings: Settings) -> None:
@@ -113,7 +116,8 @@ def contest(spark: SparkSession, engine: str, work: Work) -> Contest:
         }
     )
     rows = history(work)
-    events = LocalEvents.of(rows.to_batches())
+    batches = rows.to_batches(_BATCH)
+    events = LocalEvents.of(batches)
     pairs = events.pairs(PREPARATION)
     fit: Fit
     if engine == "implicit":
@@ -123,7 +127,7 @@ def contest(spark: SparkSession, engine: str, work: Work) -> Contest:
     what = f"one generation, {engine}, {work.ratings:,} ratings, {work.features} features"
     notes = {
         "pairs": len(pairs),
-        "lines to columns": f"{seconds(partial(LocalEvents.of, rows.to_batches()))} s",
+        "lines to columns": f"{seconds(partial(LocalEvents.of, batches))} s",
         "events to pairs": f"{seconds(partial(events.pairs, PREPARATION))} s",
     }
     return Contest(what, settings, rows, fit, "at most 1.3 times", notes)

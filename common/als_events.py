@@ -1,4 +1,4 @@
-"""ALS events: from lines to columns of users, items and strengths, and what these add up to.
+"""ALS events: from lines to columns of users, items and strengths.
 
 A line is ``user,item[,strength[,timestamp]]``: no strength means 1, an empty one deletes; the
 timestamp is in ms since 1970, and Kafka's own stands in where it is missing.
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from common.lines import plain_columns, sparse_strings, split_columns
+from common.line_columns import plain_columns, sparse_strings, split_columns
 from common.numeric_text import MAX_NUMBER, read_numbers
 
 log = logging.getLogger(__name__)
@@ -157,103 +157,6 @@ def decay(
     return decayed.take(~weak)
 
 
-def aggregate(
-    interactions: Interactions, implicit: bool, log_strength: bool, epsilon: float
-) -> Interactions:
-    """Reduce events to one for each pair of user and item.
-
-    Oryx's rule.  In order of time: implicit strengths add up, and a delete resets the sum;
-    of explicit ones the last counts.  Where a delete comes last the value is NaN.
-
-    Parameters
-    ----------
-    interactions : Interactions
-        In any order.
-    implicit : bool
-        Whether strengths are counts and not ratings.
-    log_strength : bool
-        Whether a strength r becomes sign(r)·ln(1 + abs(r)/epsilon).
-    epsilon : float
-        As above.
-
-    Returns
-    -------
-    Interactions
-        Sorted by user, then item, and their dictionaries sorted too; timestamp and position
-        are those of the pair's last event.
-    """
-    if not len(interactions):
-        return interactions
-    users, user_codes = _sorted_codes(interactions.users)
-    items, item_codes = _sorted_codes(interactions.items)
-    in_time = np.lexsort((interactions.positions, interactions.timestamps))
-    order, pairs = sorted_stably(
-        (user_codes * len(items) + item_codes)[in_time], len(users) * len(items)
-    )
-    order = in_time[order]
-    first = np.r_[True, pairs[1:] != pairs[:-1]]
-    last = np.r_[first[1:], True]
-    values = interactions.values[order]
-    totals = _sums(values, first)[last] if implicit else values[last]
-    kept = order[last]
-    user_codes, item_codes = np.divmod(pairs[last], len(items))
-    return Interactions(
-        _dictionary(user_codes, users),
-        _dictionary(item_codes, items),
-        _logarithm(totals, epsilon) if log_strength else totals,
-        interactions.timestamps[kept],
-        interactions.positions[kept],
-    )
-
-
-def sorted_stably(
-    keys: NDArray[np.int64], bound: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the stable order of keys, which are at least 0 and below a bound, and sorted keys."""
-    n_bits = len(keys).bit_length()
-    if bound >= 1 << (63 - n_bits):
-        order = np.argsort(keys, kind="stable")
-        return order, keys[order]
-    # Numbers that hold key and row are sorted many times faster than rows are by their keys.
-    both = keys << n_bits | np.arange(len(keys))
-    both.sort()
-    return both & ((1 << n_bits) - 1), both >> n_bits
-
-
-def _sums(values: NDArray[np.float64], first: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """For each event the sum of its run: from the pair's first, or its last delete, on."""
-    deletes = np.isnan(values)
-    runs = np.cumsum(first | deletes) - 1
-    sums = np.bincount(runs, weights=np.where(deletes, 0.0, values))
-    # A sum must stay a float32, as the rating that a trainer makes of it.
-    bounded = np.clip(sums, -MAX_STRENGTH, MAX_STRENGTH)
-    return np.where(deletes, np.nan, bounded[runs])
-
-
-def _logarithm(values: NDArray[np.float64], epsilon: float) -> NDArray[np.float64]:
-    magnitudes: NDArray[np.float64] = np.log1p(np.abs(values) / epsilon)
-    return np.sign(values) * magnitudes
-
-
-def _sorted_codes(column: pa.DictionaryArray) -> tuple[pa.StringArray, NDArray[np.int64]]:
-    """Return the sorted dictionary of the ids in use, and each row's number in it."""
-    codes = column.indices.to_numpy()
-    in_use = np.zeros(len(column.dictionary), np.bool_)
-    in_use[codes] = True
-    # A dictionary may hold an id twice.
-    used = column.dictionary.filter(pa.array(in_use)).dictionary_encode()
-    order = pc.sort_indices(used.dictionary).to_numpy()
-    ranks = np.empty(len(order), np.int64)
-    ranks[order] = np.arange(len(order))
-    numbers = np.zeros(len(in_use), np.int64)
-    numbers[in_use] = ranks[used.indices.to_numpy()]
-    return used.dictionary.take(pa.array(order)), numbers[codes]
-
-
-def _dictionary(codes: NDArray[np.int64], ids: pa.StringArray) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(codes.astype(np.int32), ids)
-
-
 def _read(lines: pa.StringArray) -> _Lines:
     """Read lines: in bulk where all of them are plain and good, else by every rule."""
     lines = lines.cast(pa.string())
@@ -329,6 +232,10 @@ def _strengths(texts: pa.StringArray) -> tuple[NDArray[np.float64], NDArray[np.b
 
 def _timestamps(texts: pa.StringArray) -> tuple[pa.Int64Array, NDArray[np.bool_]]:
     """Return timestamps (null where missing or empty) and where they are not as they should."""
+    is_short = pc.less(pc.binary_length(texts), len(_MAX_TIMESTAMP))
+    if pc.all(pc.and_(pc.ascii_is_decimal(texts), is_short), min_count=0).as_py():
+        plain = texts.cast(pa.int64())
+        return plain, _mask(pc.equal(plain, 0))
     trimmed = pc.ascii_trim_whitespace(texts)
     length = pc.binary_length(trimmed)
     short = pc.less(length, len(_MAX_TIMESTAMP))

@@ -27,7 +27,13 @@ from batch_layer.evaluation import (
 from batch_layer.hyperparams import Values, values_of
 from batch_layer.training import Candidate, Evaluation, MLUpdate, Split
 from common.als_payload import FactorUpdates, Kind, encode_updates
-from common.factors import StoredFactors, read_factors, write_factors
+from common.factor_files import (
+    ITEM_FACTORS,
+    USER_FACTORS,
+    StoredFactors,
+    read_factors,
+    write_factors,
+)
 from common.model_store import Generation
 from common.pmml import AlsModel, write_als_pmml
 
@@ -36,8 +42,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-USER_FACTORS = "user_factors.arrow"
-ITEM_FACTORS = "item_factors.arrow"
 
 _COLUMNS = ("partition", "offset", "timestamp", "value")
 _CHUNK = 10_000
@@ -215,7 +219,7 @@ class _FactorPayloads(Collection[str]):
     def _chunk(self, kind: Kind, side: StoredFactors, rows: slice) -> FactorUpdates:
         known: list[list[str]] = []
         if side.known_items is not None:
-            numbers = side.known_items[rows].to_pylist()
+            numbers = side.known_items[rows]
             known = [[self._items.ids[number] for number in row] for row in numbers]
         return FactorUpdates(kind, side.ids[rows], side.vectors[rows], known)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import DataFrame, SparkSession
@@ -15,7 +16,7 @@ from batch_layer import history_files
 from batch_layer.api import through_spark
 from batch_layer.history import SCHEMA, Complete, History
 from batch_layer.history_files import FileReader
-from batch_layer.history_split import HistorySplit, split_history
+from batch_layer.history_split import HistorySplit, at_or_after, split_history
 
 HOUR = 3_600_000
 COLUMNS = ("partition", "offset", "timestamp", "value")
@@ -176,3 +177,30 @@ def test_spark_reads_what_is_elsewhere_or_other_than_it_should_be(
     assert table.n_read == 1
     assert "Spark reads the history" in caplog.text
     assert why in caplog.text
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+@pytest.mark.parametrize("cut", [{}, {0: 10}, {0: 15}, {0: 40}])
+def test_a_file_s_rows_are_the_same_whatever_its_statistics_say(
+    tmp_path: Path, cut: Mapping[int, int], statistics: bool
+) -> None:
+    path = tmp_path / "part-0.parquet"
+    offsets = range(40)
+    table = pa.table(
+        {
+            "topic_id": ["id"] * 40,
+            "partition": pa.array([0] * 40, pa.int32()),
+            "offset": pa.array(offsets),
+            "timestamp": pa.array(offsets),
+            "value": [str(at) for at in offsets],
+        }
+    )
+    pq.write_table(table, path, row_group_size=10, write_statistics=statistics)
+    new, past = (cast(Any, Table(f"file:{path}")) for _ in range(2))
+    condition = at_or_after("id", cut, pc.field)
+    read = FileReader(new, 40, ((new, condition), (past, ~condition)))
+    first = cut.get(0, 0)
+    for frame, expected in ((new, offsets[first:]), (past, offsets[:first])):
+        found = [row[0] for row in rows_of(read(frame, ("offset",)))]
+        assert found == list(expected)
+    assert new.n_read == past.n_read == 0

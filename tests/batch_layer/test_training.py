@@ -50,7 +50,7 @@ class Nearest(MLUpdate[Numbers, float]):
         self, context: BatchContext, train: Numbers, candidate: Candidate
     ) -> float | None:
         if self.barrier is not None:
-            self.barrier.wait(timeout=10)
+            self.barrier.wait(timeout=60)
         self.built.append((candidate, train))
         guess = float(candidate.hyperparameters["guess"])
         (candidate.directory / "model.pmml").write_text(f"{guess} of {len(train)}")

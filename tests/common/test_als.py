@@ -8,15 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.als_events import (
-    MAX_STRENGTH,
-    Interactions,
-    aggregate,
-    check,
-    decay,
-    parse,
-    sorted_stably,
-)
+from common.als_events import MAX_STRENGTH, Interactions, check, decay, parse
+from common.als_pairs import EventsByPair, add_up_in_any_order, aggregate, sort_stably
 from common.apps import als
 from common.config import ConfigError, Settings, load
 from common.lines import join_line
@@ -159,7 +152,8 @@ def test_lines_in_bulk_are_read_as_one_by_one(
 @pytest.mark.parametrize("bound", [100, 2**62])
 def test_keys_are_sorted_stably(bound: int) -> None:
     keys = np.random.default_rng(1).integers(0, 100, 1000)
-    order, ordered = sorted_stably(keys, bound)
+    ordered = keys.copy()
+    order = sort_stably(ordered, bound)
     assert order.tolist() == np.argsort(keys, kind="stable").tolist()
     assert ordered.tolist() == sorted(keys.tolist())
 
@@ -270,6 +264,23 @@ def test_aggregate_is_the_plain_loop_in_any_order_of_rows(
         np.testing.assert_array_equal(
             list(found.values()), [expected[key] for key in sorted(expected)]
         )
+
+
+@given(ROWS)
+def test_sums_of_integers_need_no_order_in_time(rows: list[tuple[str, str, float, int]]) -> None:
+    events = interactions(rows)
+    exact = add_up_in_any_order(events.values)
+    assert exact == (not np.isnan(events.values).any())
+    found = EventsByPair.of(events, in_time=not exact)
+    in_time = aggregate(events, True, False, 1.0)
+    np.testing.assert_array_equal(found.strengths(True, False, 1.0), in_time.values)
+    assert found.user_ids.take(pa.array(found.users)).to_pylist() == in_time.users.to_pylist()
+    assert found.item_ids.take(pa.array(found.items)).to_pylist() == in_time.items.to_pylist()
+
+
+@pytest.mark.parametrize("values", [[0.1, 0.2], [1.0, NAN], [2.0**53, 1.0]])
+def test_other_sums_need_it(values: list[float]) -> None:
+    assert not add_up_in_any_order(np.array(values))
 
 
 def test_settings_are_those_of_oryx() -> None:

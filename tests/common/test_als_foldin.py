@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.factors import Solver, gramian
+from common.factors import gramian
 from common.foldin import FoldIn, Strengths, target, updated_vectors
+from common.solver import Solver
 
 NAN = float("nan")
 

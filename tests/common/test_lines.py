@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.lines import LineError, join_line, parse_line, plain_columns, split_columns
+from common.line_columns import plain_columns, split_columns
+from common.lines import LineError, join_line, parse_line
 
 TOKENS = st.lists(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from('",\\[]\r\n')))
 

@@ -15,7 +15,7 @@ from batch_layer.api import BatchContext, Built
 from batch_layer.apps.als import Batch
 from common.als_payload import decode_update
 from common.config import load
-from common.factors import StoredFactors, read_factors
+from common.factor_files import ITEM_FACTORS, USER_FACTORS, StoredFactors, read_factors
 from common.model_store import Generation, Manifest, ModelStore
 from common.pmml import AlsModel, read_als_pmml
 
@@ -83,11 +83,11 @@ class Run:
 
     @property
     def users(self) -> StoredFactors:
-        return read_factors(self.generation.path("user_factors.arrow"))
+        return read_factors(self.generation.path(USER_FACTORS))
 
     @property
     def items(self) -> StoredFactors:
-        return read_factors(self.generation.path("item_factors.arrow"))
+        return read_factors(self.generation.path(ITEM_FACTORS))
 
     @property
     def pmml(self) -> AlsModel:
@@ -97,10 +97,8 @@ class Run:
     def known(self) -> Mapping[str, list[str]]:
         users, items = self.users, self.items
         assert users.known_items is not None
-        lists = users.known_items.to_pylist()
-        return {
-            u: [items.ids[row] for row in rows] for u, rows in zip(users.ids, lists, strict=True)
-        }
+        known = zip(users.ids, users.known_items, strict=True)
+        return {user: [items.ids[row] for row in rows] for user, rows in known}
 
     def updates(self) -> list[str]:
         updates = self.batch.updates(self.generation)
@@ -322,7 +320,11 @@ def test_events_of_one_moment_still_make_a_model(layer: Layer) -> None:
 def test_the_same_seed_and_data_give_the_same_files(layer: Layer) -> None:
     runs = [layer.run(modular(20, 20, 3), ml__eval__test_fraction=0.1) for _ in range(2)]
     files = [run.generation.manifest.files for run in runs if run is not None]
-    assert sorted(files[0]) == ["item_factors.arrow", "model.pmml", "user_factors.arrow"]
+    assert sorted(files[0]) == [
+        ITEM_FACTORS,
+        "model.pmml",
+        USER_FACTORS,
+    ]
     assert files[0] == files[1]
 
 

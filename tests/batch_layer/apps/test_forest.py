@@ -14,7 +14,7 @@ from batch_layer.api import BatchContext, Built
 from batch_layer.apps.forest import Batch
 from common.apps.forest import encoding_of
 from common.config import ConfigError, Settings, load
-from common.examples import parse
+from common.example_columns import parse
 from common.forest import ForestModel
 from common.forest_pmml import record_counts
 from common.forest_pmml_reader import read_forest_pmml
