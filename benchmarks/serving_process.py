@@ -30,6 +30,8 @@ READY_SECONDS = 600
 INPUT, UPDATE = "gemsbok.input", "gemsbok.update"
 
 Headers = Sequence[tuple[str, str]]
+#: Key, value and headers.
+Sent = tuple[str, str, Headers]
 
 #: Each line of its standard input becomes a record: its key, value and headers as JSON.
 _SCRIPT = f"""
@@ -60,8 +62,8 @@ class Way(Protocol):
     def flags(self) -> Mapping[str, str]:
         """Settings that say where the topics are."""
 
-    def send(self, process: subprocess.Popen[str], key: str, value: str, headers: Headers) -> None:
-        """Put one record on the update topic."""
+    def send(self, process: subprocess.Popen[str], records: Sequence[Sent]) -> None:
+        """Put records on the update topic."""
 
     def close(self) -> None:
         """Let go of the broker."""
@@ -73,10 +75,11 @@ class InMemory:
     command = (sys.executable, "-c", _SCRIPT)
     flags: Mapping[str, str] = {"input_topic.broker": "memory://here"}
 
-    def send(self, process: subprocess.Popen[str], key: str, value: str, headers: Headers) -> None:
-        """Put one record on the update topic."""
+    def send(self, process: subprocess.Popen[str], records: Sequence[Sent]) -> None:
+        """Put records on the update topic."""
         assert process.stdin is not None
-        process.stdin.write(json.dumps([key, value, list(headers)]) + "\n")
+        # At once, as a producer does: each wakes a thread there that takes Python's lock.
+        process.stdin.write("".join(json.dumps(record) + "\n" for record in records))
         process.stdin.flush()
 
     def close(self) -> None:
@@ -99,10 +102,11 @@ class InKafka:
             self._broker.create_topic(topic, 1)
         self._producer = self._broker.producer()
 
-    def send(self, process: subprocess.Popen[str], key: str, value: str, headers: Headers) -> None:
-        """Put one record on the update topic."""
-        encoded = [(name, text.encode()) for name, text in headers]
-        self._producer.send(self.flags["update_topic.name"], key, value, encoded)
+    def send(self, process: subprocess.Popen[str], records: Sequence[Sent]) -> None:
+        """Put records on the update topic."""
+        for key, value, headers in records:
+            encoded = [(name, text.encode()) for name, text in headers]
+            self._producer.send(self.flags["update_topic.name"], key, value, encoded)
 
     def close(self) -> None:
         """Disconnect."""
@@ -183,9 +187,9 @@ class ServingProcess:
         finally:
             connection.close()
 
-    def update(self, payload: str) -> None:
-        """Put one ``UP`` on the update topic."""
-        self._way.send(self._process, "UP", payload, ())
+    def update(self, *payloads: str) -> None:
+        """Put each as an ``UP`` on the update topic."""
+        self._way.send(self._process, [("UP", payload, ()) for payload in payloads])
 
     def publish(self, generation: Generation) -> None:
         """Put a generation on the update topic, by reference."""
@@ -198,7 +202,7 @@ class ServingProcess:
             updates=0,
         )
         headers = [(name, value.decode()) for name, value in stamp.to_headers()]
-        self._way.send(self._process, MODEL_REF, generation.reference, headers)
+        self._way.send(self._process, [(MODEL_REF, generation.reference, headers)])
 
     def log(self) -> str:
         """Return what the process has written."""

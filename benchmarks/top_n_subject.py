@@ -15,7 +15,7 @@ from benchmarks.alongside import alongside
 from benchmarks.als_data import Data
 from benchmarks.serving_process import ServingProcess
 from benchmarks.top_n_peers import TOP
-from common.apps.als import encode_update
+from common.apps.als import FactorUpdates, encode_update, encode_updates
 
 CLIENTS = (1, 8, 64)
 RECALL_USERS = 300
@@ -121,10 +121,11 @@ class Subject:
         n_items, n_factors = map(int, self.data.items.shape)
         started, sent = time.perf_counter(), 0
         while not done.wait(0.005):
-            while sent < UPDATES_PER_SECOND * (time.perf_counter() - started):
-                vector = random.normal(0, 0.1, n_factors)
-                self.server.update(encode_update("Y", f"i{random.integers(n_items)}", vector))
-                sent += 1
+            due = int(UPDATES_PER_SECOND * (time.perf_counter() - started)) - sent
+            ids = [f"i{row}" for row in random.integers(n_items, size=due)]
+            vectors = random.normal(0, 0.1, (due, n_factors))
+            self.server.update(*encode_updates(FactorUpdates("Y", ids, vectors)))
+            sent += due
 
     def _fresh_seconds(self, user: int) -> float:
         """Return how long it takes until an item made for a user is his first."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from common.apps.als import FoldIn, Strengths
 from serving_layer.als_view import AlsView
 from serving_layer.rescorer import Rescorer
-from serving_layer.top_n import Query, Top, cosines, dots, search_allowed, top_of
+from serving_layer.top_n import ApproximateIndex, Query, Top, cosines, dots, search_allowed, top_of
 
 Vector = NDArray[np.floating]
 Rows = NDArray[np.integer]
@@ -131,6 +131,8 @@ def folded_in(
     NoSolverError
         If the model has too few items to fold in.
     """
+    if not items:
+        return before
     rows = view.items.matrix.rows([item for item, _ in items])
     known = rows >= 0
     if not known.any():
@@ -156,6 +158,13 @@ def folded_in(
 def recommended(view: AlsView, person: Person, wanted: Wanted) -> Scored:
     """Return the items with the largest inner product, known ones left out."""
     return _searched(view, Query(person.vector, wanted.end, person.known), wanted)
+
+
+def is_quick(view: AlsView, user: str) -> bool:
+    """Whether a user's first page is found without a scan of all items."""
+    if not isinstance(view.search, ApproximateIndex):
+        return False
+    return view.search.is_quick(Wanted().end + len(known_rows(view, user)))
 
 
 def similar(view: AlsView, items: Sequence[str], wanted: Wanted) -> Scored:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import gzip
 import logging
-import re
-import secrets
 import time
 import zlib
 from collections.abc import Callable
@@ -27,6 +25,7 @@ from serving_layer.ingest import read_only
 from serving_layer.lean import LeanFlask, LeanResponse
 from serving_layer.metrics import Metrics
 from serving_layer.paths import BAD_PATH, RawPath, not_found, sent_path, use_segments
+from serving_layer.request_id import request_id
 from serving_layer.v1.problem import concerns, problem_response
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ COMPRESS_FROM = 256
 #: Fast rather than small: a model's PMML has hundreds of megabytes.
 COMPRESS_LEVEL = 4
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -101,8 +99,7 @@ class _Around:
         asked: Request = request._get_current_object()  # type: ignore[attr-defined]
         kept = g._get_current_object()
         kept.started = time.perf_counter()
-        given = asked.environ.get("HTTP_X_REQUEST_ID")
-        kept.request_id = given if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        kept.request_id = request_id(asked.environ.get("HTTP_X_REQUEST_ID"))
         view = self.app.view_functions.get(asked.endpoint or "")
         self.entrance.admit(asked, view)
         bad_path: ApiError | None = asked.environ.get(BAD_PATH)

@@ -1,7 +1,7 @@
 """From the HTTP server's events to the WSGI application, with every request read whole first.
 
 The server speaks ASGI, which alone among its interfaces tells the path as it was sent.  A
-request takes a worker thread only when all of its body is here, so a client that stalls holds
+request takes a thread only when all of its body is here, so a client that stalls holds
 a connection and nothing else.  Quick ones take none (:mod:`serving_layer.quick`).  What is
 malformed is refused before any route sees it:
 
@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -31,8 +30,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from serving_layer.environ import environ_of
 from serving_layer.errors import RETRY_SECONDS, ApiError
 from serving_layer.quick import Quick
+from serving_layer.request_id import request_id
+from serving_layer.request_threads import RequestThreads
 from serving_layer.v1.problem import PROBLEM_JSON, concerns, problem_of
-from serving_layer.workers import Workers
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -114,13 +114,13 @@ class Bridge:
         self._quick = Quick(app, context_path)
         self._limits = limits
         self._on_refused = on_refused
-        self._workers = Workers(limits.threads)
+        self._threads = RequestThreads(limits.threads)
         self._held = 0
         self.in_flight = 0
 
     def close(self) -> None:
         """Let the threads end, each after the request that it computes."""
-        self._workers.close()
+        self._threads.close()
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -152,7 +152,7 @@ class Bridge:
             if length:
                 body = await self._read(receive, length)
             environ = environ_of(scope, body)
-            return await self._workers.run(self._call, environ)
+            return await self._threads.run(self._call, environ)
         finally:
             self._held -= len(body)
 
@@ -239,14 +239,14 @@ def _overloaded() -> ApiError:
 
 def _refusal(error: ApiError, path: str, context_path: str) -> Reply:
     """Reply with an error and close the connection: the rest of it cannot be trusted."""
-    request_id = secrets.token_hex(8)
-    log.info("request %s is refused: %s: %s", request_id, error.error_code, error.message)
-    kind, document = "application/json", error.to_json(request_id)
+    id = request_id()
+    log.info("request %s is refused: %s: %s", id, error.error_code, error.message)
+    kind, document = "application/json", error.to_json(id)
     if concerns(path, context_path):
-        kind, document = PROBLEM_JSON, problem_of(error, path, request_id).encode()
+        kind, document = PROBLEM_JSON, problem_of(error, path, id).encode()
     headers = {
         "content-type": kind,
-        "x-request-id": request_id,
+        "x-request-id": id,
         "connection": "close",
         **error.headers,
     }

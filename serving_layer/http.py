@@ -19,7 +19,7 @@ What a route takes and gives is said beside it (:mod:`serving_layer.describe`)::
     @routes.get("/similarity/<segments:items>")
     @describe(query=PAGE, reply=ROWS)
 
-One that only looks something up says so too (``quick=True``), and takes no thread
+One that only looks something up, always or at times, says so too (``quick``), and takes no thread
 (:mod:`serving_layer.quick`).
 
 A family's module may also offer ``console() -> list[Form]``, the rows of its console page, and

@@ -5,11 +5,14 @@ on two cores even for the clients.  So a route that says so of itself
 (:func:`serving_layer.describe.describe`) is answered at once, where also all else about the
 request is small: it has no body and few bytes to be read.  Probes of health are such routes, and
 so are answered however many requests are being computed or wait.
+
+A route may be so at times: a recommendation is, where an inverted file gives it.  There threads
+would contend for Python's lock, which they let go of at each step of such an answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from serving_layer.describe import description_of
@@ -17,6 +20,8 @@ from serving_layer.shapes import Shapes
 
 if TYPE_CHECKING:
     from flask import Flask
+
+    from serving_layer.context import ModelSource
 
 _METHODS = ("GET", "HEAD")
 #: Bytes up to which they are quickly read: path and query, the headers, and those of ``Accept``,
@@ -42,11 +47,12 @@ class Quick:
 
     def __init__(self, app: Flask, context_path: str) -> None:
         self._prefix = context_path.rstrip("/").encode()
-        self._shapes = frozenset(
-            (first.encode(), count)
+        self._current: ModelSource = app.extensions["gemsbok"].current
+        self._shapes = {
+            (first.encode(), count): described.quick
             for (first, count), rule in Shapes(app.url_map.iter_rules())
             if (described := description_of(app.view_functions[rule.endpoint])) and described.quick
-        )
+        }
 
     def covers(self, scope: MutableMapping[str, Any]) -> bool:
         """Whether a request without a body, by its ASGI scope, may be answered at once."""
@@ -58,9 +64,20 @@ class Quick:
         ):
             return False
         before, *segments = path[len(self._prefix) :].split(b"/")
-        if before or not segments or (segments[0], len(segments)) not in self._shapes:
+        if before or not segments:
             return False
-        return _are_short(scope["headers"])
+        quick = self._shapes.get((segments[0], len(segments)), False)
+        if not quick or not _are_short(scope["headers"]):
+            return False
+        if not callable(quick):
+            return True
+        return not scope["query_string"] and self._is_now(quick, segments[1:])
+
+    def _is_now(self, quick: Callable[..., bool], segments: Sequence[bytes]) -> bool:
+        model = self._current.model
+        if model is None or any(b"%" in segment for segment in segments):
+            return False
+        return quick(model, *[segment.decode("latin-1") for segment in segments])
 
 
 def _are_short(headers: Sequence[tuple[bytes, bytes]]) -> bool:

@@ -60,7 +60,7 @@ def respond_rows(rows: Iterable[tuple[str, Any]], name: str = "value") -> Respon
     kind = _reply_type((CSV, TEXT, JSON))
     if kind == JSON:
         return json_reply([{"id": row_id, name: number} for row_id, number in rows])
-    return _text(kind, _csv((row_id, _number(number)) for row_id, number in rows))
+    return _text(kind, _csv(rows))
 
 
 def respond_ids(ids: Iterable[str]) -> Response:
@@ -76,13 +76,13 @@ def respond_values(values: Iterable[Any]) -> Response:
     kind = _reply_type((CSV, TEXT, JSON))
     if kind == JSON:
         return json_reply(list(values))
-    return _text(kind, _csv((_number(value),) for value in values))
+    return _text(kind, _csv((value,) for value in values))
 
 
 def respond_value(value: Any) -> Response:
     """Reply with one number or word: its bare text, or JSON."""
     kind = _reply_type((TEXT, CSV, JSON))
-    return json_reply(value) if kind == JSON else _text(kind, _number(value))
+    return json_reply(value) if kind == JSON else _text(kind, str(value))
 
 
 def respond_records(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Response:
@@ -93,7 +93,7 @@ def respond_records(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> Resp
     kind = _reply_type((CSV, TEXT, JSON))
     if kind == JSON:
         return json_reply([dict(zip(names, row, strict=True)) for row in rows])
-    return _text(kind, _csv(["" if v is None else _number(v) for v in row] for row in rows))
+    return _text(kind, _csv(rows))
 
 
 def respond_map(values: Mapping[str, Any]) -> Response:
@@ -101,7 +101,7 @@ def respond_map(values: Mapping[str, Any]) -> Response:
     kind = _reply_type((JSON, CSV, TEXT))
     if kind == JSON:
         return json_reply(dict(values))
-    return _text(kind, _csv((key, _number(value)) for key, value in values.items()))
+    return _text(kind, _csv(values.items()))
 
 
 def json_reply(value: Any) -> Response:
@@ -125,12 +125,8 @@ def _reply_type(offers: Sequence[str]) -> str:
     return best
 
 
-def _number(value: Any) -> str:
-    """Return the shortest text that reads back as the same number in its own precision."""
-    return str(value)
-
-
-def _csv(rows: Iterable[Sequence[str]]) -> str:
+def _csv(rows: Iterable[Sequence[Any]]) -> str:
+    """Return lines; of a number the shortest text that reads back as the same in its precision."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()

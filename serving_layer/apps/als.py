@@ -13,6 +13,7 @@ from serving_layer import als_queries as queries
 from serving_layer.als_events import completed, preference_line, strength_of
 from serving_layer.als_model import Serving
 from serving_layer.als_view import AlsView
+from serving_layer.describe import IsQuick
 from serving_layer.http import (
     COUNTS,
     IDS,
@@ -69,7 +70,9 @@ def blueprint(settings: Settings, clock: Callable[[], float] = time.time) -> Blu
     """
     routes = Blueprint("als", __name__)
     provider = providers_of(settings)
-    _recommendation_routes(routes, provider)
+    # Of a rescorer's code nothing is known.
+    has_rescorer = settings.section("als").rescorer_provider_class is not None
+    _recommendation_routes(routes, provider, False if has_rescorer else _is_quick)
     _similarity_routes(routes, provider)
     _estimate_routes(routes)
     _count_routes(routes, provider)
@@ -123,7 +126,11 @@ def _plain_page() -> queries.Wanted:
     return queries.Wanted(page.how_many, page.skip)
 
 
-def _recommendation_routes(routes: Blueprint, provider: RescorerProvider) -> None:
+def _is_quick(model: Serving, user: str) -> bool:
+    return queries.is_quick(model.view, user)
+
+
+def _recommendation_routes(routes: Blueprint, provider: RescorerProvider, quick: IsQuick) -> None:
     def to_users(users: list[str], items: Sequence[tuple[str, float]] = ()) -> Response:
         """Recommend to users as one, after they have dealt with some items too."""
         with _view() as view:
@@ -133,7 +140,7 @@ def _recommendation_routes(routes: Blueprint, provider: RescorerProvider) -> Non
             return respond_rows(queries.recommended(view, person, wanted))
 
     @routes.get("/recommend/<user>")
-    @describe(query=[KNOWN, *PAGE, RESCORER], reply=ROWS)
+    @describe(query=[KNOWN, *PAGE, RESCORER], reply=ROWS, quick=quick)
     def recommend(user: str) -> Response:
         """Recommend items to a user, without those he knows unless `considerKnownItems`."""
         return to_users([user])

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,8 @@ from common.config import Settings, load
 from common.messages import MODEL, PROGRESS, UP, MessageError, Progress, Stamp, sha256_hex
 from common.model_store import Generation, Manifest, ModelStore, StoreError
 from common.updates import ModelMessage
-from serving_layer.consumer import Consumer, Sources
+from serving_layer.consumer import Consumer
+from serving_layer.generations import Sources
 
 
 @dataclass
@@ -291,7 +293,56 @@ def test_without_a_broker_it_says_so_and_recovers(bench: Bench) -> None:
         replica.close()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+def test_while_the_store_does_not_answer_it_says_so_and_no_model_is_lost(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = threading.Event()
+    get = ModelStore.get
+
+    def sometimes(store: ModelStore, *which: Any) -> Generation:
+        if away.is_set():
+            message = "the disk is away"
+            raise OSError(message)
+        return get(store, *which)
+
+    monkeypatch.setattr(ModelStore, "get", sometimes)
+    monkeypatch.setattr("serving_layer.consumer.RETRY_SECONDS", 0.01)
+    bench.generation(1, "one")
+    away.set()
+    replica = bench.another()
+    replica.start()
+    try:
+        wait_until(lambda: replica.counts["store_errors"] > 0)
+        assert "the store does not answer: the disk is away" in str(replica.status()["missing"])
+        away.clear()
+        wait_until(lambda: replica.generation == 1)
+        away.set()
+        bench.publish(bench.generation(2, "two"))
+        seen = replica.counts["store_errors"]
+        wait_until(lambda: replica.counts["store_errors"] > seen)
+        assert replica.generation == 1
+        away.clear()
+        wait_until(lambda: replica.generation == 2)
+    finally:
+        replica.close()
+
+
+def test_what_ends_the_consumer_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(store: ModelStore) -> list[int]:
+        message = "a fault of ours"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(ModelStore, "ids", broken)
+    replica = bench.another()
+    replica.start()
+    try:
+        wait_until(lambda: "a fault of ours" in str(replica.status()["missing"]))
+        assert "restart this process" in str(replica.status()["missing"])
+    finally:
+        replica.close()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for a condition; fail when it does not come."""
     deadline = threading.Event()
     for _ in range(int(seconds / 0.02)):

@@ -124,7 +124,8 @@ def test_a_quick_request_is_checked_like_any(served: Any, run: Callable[..., Any
     for path in ("/ready", "/echo/a"):
         two_hosts = f"GET {path} HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n\r\n"
         assert server.exchange(two_hosts.encode())[0] == 400
-    reply = httpx.get(f"http://{server.host}:{server.port}/echo/a", headers={"Host": "elsewhere"})
+    address = f"http://{server.host}:{server.port}"
+    reply = httpx.get(f"{address}/echo/a", headers={"Host": "elsewhere"}, timeout=60)
     assert (reply.status_code, reply.json()["error"]["code"]) == (421, "wrong_host")
-    reply = httpx.get(f"http://{server.host}:{server.port}/echo/a?howmany=1")
+    reply = httpx.get(f"{address}/echo/a?howmany=1", timeout=60)
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "bad_parameter")

@@ -19,7 +19,7 @@ R = TypeVar("R")
 _Task = tuple["asyncio.Future[Any]", Callable[[Any], Any], Any]
 
 
-class Workers:
+class RequestThreads:
     """A fixed number of threads; each call's result comes back to the loop that asked for it.
 
     They are daemons: a request that never ends does not keep the process from stopping.
