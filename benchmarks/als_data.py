@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from common.factors import ITEM_FACTORS, USER_FACTORS, write_factors
+from common.factor_files import ITEM_FACTORS, USER_FACTORS, write_factors
 from common.model_store import Manifest, ModelStore
 from common.pmml import AlsModel, write_als_pmml
 

@@ -32,7 +32,7 @@ from cli.demo.flights import CATEGORICAL, Flights, flights
 from common import paths
 from common.config import Settings, load
 from common.encoding import Encoding
-from common.examples import parse
+from common.example_columns import parse
 from common.schema import InputSchema
 from serving_layer.apps.forest import Serving
 

@@ -23,7 +23,8 @@ from sklearn.ensemble import RandomForestClassifier
 
 from benchmarks.report import Figure, run
 from common.apps.forest import encoding_of
-from common.examples import parse, parse_datum
+from common.example_columns import parse
+from common.examples import parse_datum
 from common.forest import ForestModel, Leaves, Parameters
 from common.forest_layout import Tree, lay_out
 from common.forest_pmml import write_forest_pmml

@@ -26,7 +26,7 @@ from benchmarks.report import Figure, run
 from cli.demo.shuttle import shuttle
 from common import paths
 from common.config import Settings, load
-from common.examples import parse
+from common.example_columns import parse
 from serving_layer.apps.kmeans import Serving
 
 MICRO_BATCH = 100

@@ -115,7 +115,9 @@ def _measure(shape: Shape, given: argparse.Namespace) -> Figures:
             server = stack.enter_context(ServingProcess(store, flags, way(kind)))
             subjects.append(Subject(kind, server, data, given.seconds, found))
             subjects[-1].begin(best, given.workers or 1)
-        found[f"{STORED}: MB"] = [sum(f.stat().st_size for f in store.glob("*/*.arrow")) / 1e6]
+        found[f"{STORED}: MB"] = [
+            sum(f.stat().st_size for f in store.glob("*/*.safetensors")) / 1e6
+        ]
         for _ in range(given.rounds):
             for name, rate in others.items():
                 found[f"{name}: queries/s"].append(rate(given.seconds / 2))

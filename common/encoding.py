@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from common.examples import Datum
 from common.schema import InputSchema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Matrix = NDArray[np.float64]
 
@@ -35,7 +37,7 @@ class Encoding:
         found: dict[str, set[str]] = {name: set() for name in _categorical(schema)}
         for examples in parts:
             for name, seen in found.items():
-                seen.update(pc.unique(examples[name]).drop_null().to_pylist())
+                seen.update(examples[name].unique().drop_null().to_pylist())
         return cls({name: tuple(sorted(seen)) for name, seen in found.items()})
 
     def encode(self, examples: pa.RecordBatch, features: Sequence[str]) -> tuple[Matrix, int]:
@@ -55,6 +57,9 @@ class Encoding:
         n_unseen : int
             How many values are categories that are not known here.
         """
+        # What a single example is encoded with needs none of it.
+        import pyarrow.compute as pc
+
         matrix = np.empty((examples.num_rows, len(features)), order="F")
         n_unseen = 0
         for column, name in enumerate(features):
@@ -63,7 +68,7 @@ class Encoding:
                 n_given = len(values) - values.null_count
                 values = pc.index_in(values, value_set=self._sets[name])
                 n_unseen += n_given - (len(values) - values.null_count)
-            matrix[:, column] = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+            matrix[:, column] = values.cast("float64").to_numpy(zero_copy_only=False)
         return matrix, n_unseen
 
     def encode_datum(self, datum: Datum, features: Sequence[str]) -> tuple[list[float], int]:
@@ -80,6 +85,8 @@ class Encoding:
 
     @cached_property
     def _sets(self) -> dict[str, pa.StringArray]:
+        import pyarrow as pa
+
         return {name: pa.array(values, pa.string()) for name, values in self.categories.items()}
 
     @cached_property

@@ -1,39 +1,18 @@
-"""Factor matrices: ids and their float32 rows, the Gramian, its solver, and their files.
+"""Factor matrices: ids and their float32 rows, and the Gramian.
 
 A :class:`FactorMatrix` is one side of a factorisation, users or items.  Its Gramian follows
 every change by the change alone, so that a fold-in never pays for a pass over all rows.
-
-A file of factors is an Arrow file (Feather) with one record batch, not compressed.  It stays
-mapped: processes that hold the same generation share its memory, but for the vectors that have
-changed since.
 """
 
 from __future__ import annotations
 
-import io
-import math
-import mmap
 import threading
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import qr, solve_triangular
 
 from common.ids import Ids
-from common.mapped import mapped_rows
-from common.model_store import StoreError
-
-#: A Gramian is singular where a diagonal element of R is below this share of its norm (Oryx).
-SINGULARITY_RATIO = 1e-5
-
-#: A generation's files.
-USER_FACTORS = "user_factors.arrow"
-ITEM_FACTORS = "item_factors.arrow"
 
 _SMALLEST_CAPACITY = 16
 #: Rows of a Gramian that are added up while a writer waits.
@@ -53,9 +32,9 @@ class FactorMatrix:
     ----------
     n_factors : int
         Length of a vector.
-    ids : sequence of str or StringArray
-        Ids of the first rows, all different; in an Arrow array they take less memory, and more
-        time to look up (:class:`common.ids.Ids`).
+    ids : sequence of str
+        Ids of the first rows, all different; as :class:`common.columns.Texts` they take less
+        memory, and more time to look up (:class:`common.ids.Ids`).
     vectors : ndarray, shape (len(ids) or more, n_factors), optional
         Their vectors, and room for more.  A writeable, C-contiguous float32 array is taken
         over, not copied.
@@ -69,7 +48,7 @@ class FactorMatrix:
     def __init__(
         self,
         n_factors: int,
-        ids: Sequence[str] | pa.StringArray = (),
+        ids: Sequence[str] = (),
         vectors: NDArray[np.float32] | None = None,
     ) -> None:
         if vectors is None:
@@ -224,7 +203,7 @@ class FactorMatrix:
         if vectors.shape != (n_rows, self.n_factors):
             message = f"vectors of shape {vectors.shape}, expected ({n_rows}, {self.n_factors})"
             raise ValueError(message)
-        if not _all_finite(vectors):
+        if not all_finite(vectors):
             message = "a vector holds a number that is not finite"
             raise ValueError(message)
         return vectors.astype(np.float32, copy=False)
@@ -271,156 +250,8 @@ def gramian(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     return total
 
 
-@dataclass(frozen=True)
-class Solver:
-    """Solves G·x = b for one square matrix G, by QR with column pivoting."""
-
-    q: NDArray[np.float64]
-    r: NDArray[np.float64]
-    order: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, matrix: NDArray[np.float64]) -> Solver | None:
-        """Return the solver of `matrix`, shape (k, k); None where it is singular or empty.
-
-        Oryx's rule: singular where a diagonal element of R is below 1e-5 of the norm.
-        """
-        if not matrix.size:
-            return None
-        q, r, order = qr(matrix, pivoting=True, check_finite=False)
-        return cls(q, r, order) if _rank(r, matrix) == len(matrix) else None
-
-    def solve(self, b: ArrayLike) -> NDArray[np.float64]:
-        """Return G⁻¹b for `b` of shape (k,), or for each row of `b` of shape (n, k)."""
-        right = np.asarray(b, np.float64)
-        pivoted = solve_triangular(self.r, (right @ self.q).T, check_finite=False)
-        solution = np.empty_like(pivoted)
-        solution[self.order] = pivoted
-        return np.ascontiguousarray(solution.T)
-
-
-def apparent_rank(matrix: NDArray[np.float64]) -> int:
-    """Count the diagonal elements of R (QR, pivoted) above 1e-5 of the matrix's norm."""
-    if not matrix.size:
-        return 0
-    r, _ = qr(matrix, mode="r", pivoting=True, check_finite=False)
-    return _rank(r, matrix)
-
-
-def _rank(r: NDArray[np.float64], matrix: NDArray[np.float64]) -> int:
-    limit = SINGULARITY_RATIO * np.linalg.norm(matrix, ord=1)
-    return int((np.abs(np.diag(r)) > limit).sum())
-
-
-@dataclass(frozen=True)
-class StoredFactors:
-    """One side of a factorisation as it lies in a file.
-
-    Attributes
-    ----------
-    id_column : StringArray
-        Ids in row order.
-    vectors : ndarray, shape (len(ids) and the room asked for, n_factors)
-        Writeable, so that a :class:`FactorMatrix` can take it over.
-    known_items : ListArray of int32, or None
-        For each user the row numbers of the known items in the file of the items.
-    """
-
-    id_column: pa.StringArray
-    vectors: NDArray[np.float32]
-    known_items: pa.ListArray | None = None
-
-    @cached_property
-    def ids(self) -> list[str]:
-        """Ids in row order."""
-        ids: list[str] = self.id_column.to_pylist()
-        return ids
-
-
-def write_factors(
-    path: Path,
-    ids: Sequence[str] | pa.Array,
-    vectors: NDArray[np.float32],
-    known_items: pa.ListArray | None = None,
-) -> None:
-    """Write factors as an Arrow file: ``id``, ``factors`` and, where given, ``known_items``.
-
-    Parameters
-    ----------
-    path : Path
-        The file; replaced if it exists.
-    ids, vectors, known_items
-        As in :class:`StoredFactors`.
-    """
-    flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
-    columns = {
-        "id": pa.array(ids, pa.string()) if not isinstance(ids, pa.Array) else ids,
-        "factors": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
-    }
-    if known_items is not None:
-        columns["known_items"] = known_items.cast(pa.list_(pa.int32()))
-    batch = pa.record_batch(columns)
-    # Whoever has mapped the file that is replaced goes on with it.
-    path.unlink(missing_ok=True)
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
-        writer.write_batch(batch)
-
-
-def read_factors(path: Path, with_known_items: bool = True, room: float = 0.0) -> StoredFactors:
-    """Read a file of :func:`write_factors`.
-
-    The file may be removed afterwards, but not written: it stays mapped.  Whoever writes to the
-    vectors changes a copy in memory.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    with_known_items : bool
-        Whether to read the known items.
-    room : float
-        For how many more vectors there is to be room, as a share of those in the file: so that
-        they can be appended without copying all.
-
-    Raises
-    ------
-    StoreError
-        If it is not such a file, or holds a null or a number that is not finite.
-    """
-    try:
-        with path.open("rb") as file:
-            buffer = pa.py_buffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-            batch = pa.ipc.open_file(buffer).get_batch(0)
-            batch.validate()
-            ids = batch["id"].cast(pa.string())
-            vectors = _matrix(batch["factors"], file, buffer.address, room)
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        message = f"{path}: not a file of factors: {error}"
-        raise StoreError(message) from error
-    if ids.null_count or not _all_finite(vectors[: len(ids)]):
-        message = f"{path}: an id is missing or a factor is not a finite number"
-        raise StoreError(message)
-    has_known = with_known_items and "known_items" in batch.schema.names
-    return StoredFactors(ids, vectors, batch["known_items"] if has_known else None)
-
-
-def _matrix(
-    column: pa.FixedSizeListArray, file: io.BufferedReader, start: int, room: float
-) -> NDArray[np.float32]:
-    """Map a column of fixed-size lists, of a file that is mapped at `start`, as a matrix."""
-    kind = column.type
-    if not (pa.types.is_fixed_size_list(kind) and kind.value_type == pa.float32()):
-        message = f"factors are {kind}"
-        raise ValueError(message)
-    if column.null_count or column.values.null_count:
-        message = "a vector is missing"
-        raise ValueError(message)
-    n_rows = len(column)
-    offset = column.values.buffers()[1].address - start if n_rows else 0
-    return mapped_rows(file, offset, (n_rows, kind.list_size), math.ceil(room * n_rows))
-
-
-def _all_finite(vectors: NDArray[np.float32]) -> bool:
+def all_finite(vectors: NDArray[np.float32]) -> bool:
+    """Tell whether no number is NaN or infinite."""
     flat = vectors.reshape(-1)
     # One fast pass tells, unless the squares are too large for float32.
     with np.errstate(over="ignore", invalid="ignore"):

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from common.factors import Solver
+from common.solver import Solver
 
 #: Estimate that the target starts from where there is no vector yet: "don't know".
 UNKNOWN_ESTIMATE = 0.5

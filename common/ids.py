@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import count, repeat
+from itertools import chain, count, repeat
 from typing import overload
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-_CHUNK = 65_536
+from common.columns import Texts
+
+_NO_TEXTS = Texts(np.zeros(1, np.int32), b"")
 
 
 class Ids(Sequence[str]):
     """All different ids, numbered in order; more can be appended.
 
-    Those that were there at the start may stay in an Arrow array, and cost eight bytes each
+    Those that were there at the start may stay in a column of texts, and cost five bytes each
     beside it; a look-up among them takes about a microsecond.  Those in a list, or appended,
     are held in a dictionary: a hundred bytes each, and a twentieth of the time.
 
@@ -24,7 +25,7 @@ class Ids(Sequence[str]):
 
     Parameters
     ----------
-    ids : StringArray or sequence of str
+    ids : Texts or sequence of str
         Ids of the first rows.
 
     Raises
@@ -33,12 +34,12 @@ class Ids(Sequence[str]):
         If an id comes twice.
     """
 
-    def __init__(self, ids: pa.StringArray | Sequence[str] = ()) -> None:
-        is_array = isinstance(ids, pa.Array)
-        self._base: pa.StringArray = ids if is_array else pa.array([], pa.string())
+    def __init__(self, ids: Sequence[str] = ()) -> None:
+        in_column = isinstance(ids, Texts)
+        self._base: Texts = ids if isinstance(ids, Texts) else _NO_TEXTS
         self._n_base = len(self._base)
         self._table = _Table(self._base)
-        self._added: list[str] = [] if is_array else list(ids)
+        self._added: list[str] = [] if in_column else list(ids)
         self._rows: dict[str, int] = {}
         self.publish()
         if len(self._rows) != len(self._added):
@@ -64,14 +65,11 @@ class Ids(Sequence[str]):
         if at < 0:
             message = f"row {row} of {len(self)}"
             raise IndexError(message)
-        id: str = self._base[at].as_py()
-        return id
+        return self._base[at]
 
     def __iter__(self) -> Iterator[str]:
         """Yield the ids in order."""
-        for start in range(0, self._n_base, _CHUNK):
-            yield from self._base.slice(start, _CHUNK).to_pylist()
-        yield from self._added
+        return chain(self._base, self._added)
 
     def __contains__(self, id: object) -> bool:
         """Tell whether `id` has a row."""
@@ -80,14 +78,14 @@ class Ids(Sequence[str]):
     def row(self, id: str) -> int | None:
         """Return the row of `id`, None where it has none."""
         row = self._rows.get(id)
-        return self._row_in_base(id) if row is None and self._n_base else row
+        return self._table.row(id) if row is None and self._n_base else row
 
     def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
         """Return the rows of `ids`, -1 where one has none."""
         rows = np.fromiter(map(self._rows.get, ids, repeat(-1)), np.int64, len(ids))
         if self._n_base:
             for at in np.flatnonzero(rows < 0).tolist():
-                row = self._row_in_base(ids[at])
+                row = self._table.row(ids[at])
                 rows[at] = -1 if row is None else row
         return rows
 
@@ -100,37 +98,43 @@ class Ids(Sequence[str]):
         first = len(self._rows)
         self._rows.update(zip(self._added[first:], count(self._n_base + first)))
 
-    def _row_in_base(self, id: str) -> int | None:
-        rows = self._table.rows(id)
-        return next((row for row in rows if self._base[row].as_py() == id), None)
-
 
 class _Table:
-    """Rows of ids by the hash of their text: rows of one bucket lie side by side."""
+    """Rows of ids by the hash of their text: rows of one bucket lie side by side.
 
-    def __init__(self, ids: pa.StringArray) -> None:
+    A bucket has four on the average: fewer would make the table larger, and not much faster.
+    """
+
+    def __init__(self, ids: Texts) -> None:
+        self._ids = ids
         hashes = np.empty(len(ids), np.int64)
-        for start in range(0, len(ids), _CHUNK):
-            chunk = ids.slice(start, _CHUNK).to_pylist()
-            hashes[start : start + _CHUNK] = np.fromiter(map(hash, chunk), np.int64, len(chunk))
+        end = 0
+        for chunk in ids.chunks():
+            start, end = end, end + len(chunk)
+            hashes[start:end] = np.fromiter(map(hash, chunk), np.int64, len(chunk))
         _check_different(ids, hashes)
-        self._mask = (1 << len(ids).bit_length()) - 1
+        self._mask = (1 << max(len(ids).bit_length() - 2, 0)) - 1
         buckets = hashes & self._mask
-        self._order = np.argsort(buckets).astype(np.int32)
         ends = np.cumsum(np.bincount(buckets, minlength=self._mask + 1), dtype=np.int32)
-        self._starts: NDArray[np.int32] = np.concatenate([np.zeros(1, np.int32), ends])
+        # Single numbers are read faster from views.
+        self._order = np.argsort(buckets).astype(np.int32).data
+        self._starts = np.concatenate([np.zeros(1, np.int32), ends]).data
 
-    def rows(self, id: str) -> list[int]:
-        """Return the rows whose ids share a bucket with `id`."""
-        bucket = hash(id) & self._mask
-        rows: list[int] = self._order[self._starts[bucket] : self._starts[bucket + 1]].tolist()
-        return rows
+    def row(self, id: str) -> int | None:
+        """Return the row of `id`, None where it has none."""
+        # No file has what cannot be encoded.
+        encoded = id.encode(errors="surrogatepass")
+        bucket = hash(encoded) & self._mask
+        for row in self._order[self._starts[bucket] : self._starts[bucket + 1]]:
+            if self._ids.is_at(row, encoded):
+                return row
+        return None
 
 
-def _check_different(ids: pa.StringArray, hashes: NDArray[np.int64]) -> None:
+def _check_different(ids: Texts, hashes: NDArray[np.int64]) -> None:
     if (np.diff(np.sort(hashes)) == 0).any():
         # Equal hashes of different ids are possible, and no harm.
-        doubled = len(ids) - len(ids.unique())
+        doubled = len(ids) - len(set(ids))
         if doubled:
             raise _doubled(doubled)
 

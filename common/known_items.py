@@ -32,7 +32,7 @@ class KnownItems:
     """
 
     def __init__(self, indptr: ArrayLike = (0,), indices: ArrayLike = ()) -> None:
-        self._indptr = np.asarray(indptr, np.int64)
+        self._indptr = np.asarray(indptr)
         self._indices = np.asarray(indices, np.int32)
         lengths = np.diff(self._indptr)
         ends = (self._indptr[0], self._indptr[-1]) if len(self._indptr) else (0, -1)
@@ -43,8 +43,8 @@ class KnownItems:
             message = f"negative item row {self._indices.min()}"
             raise ValueError(message)
         self._overlay: dict[int, Rows] = {}
-        self._user_counts = lengths.astype(np.int32)
-        self._item_counts = np.bincount(self._indices).astype(np.int32)
+        # By how much the overlay changes the number of users who know an item.
+        self._item_changes = np.zeros(0, np.int32)
 
     def of(self, user_row: int) -> Rows:
         """Return the item rows of a user, in no order; empty where there are none."""
@@ -60,7 +60,7 @@ class KnownItems:
         before = self.of(user_row)
         new = np.setdiff1d(np.asarray(item_rows, np.int32), before)
         if len(new):
-            self._item_counts = _counted(self._item_counts, new, 1)
+            self._count(new, 1)
             self._replace(user_row, np.concatenate([before, new]))
 
     def remove(self, user_row: int, item_rows: ArrayLike) -> None:
@@ -68,16 +68,25 @@ class KnownItems:
         before = self.of(user_row)
         gone = np.isin(before, np.asarray(item_rows, np.int32))
         if gone.any():
-            self._item_counts = _counted(self._item_counts, before[gone], -1)
+            self._count(before[gone], -1)
             self._replace(user_row, before[~gone])
 
     def item_counts(self, n_items: int) -> Rows:
         """Return for each of the first `n_items` item rows how many users know the item."""
-        return _sized(self._item_counts, n_items)
+        counts = np.bincount(self._indices, minlength=n_items)[:n_items].astype(np.int32)
+        changes = self._item_changes[:n_items]
+        counts[: len(changes)] += changes
+        return counts
 
     def user_counts(self, n_users: int) -> Rows:
         """Return for each of the first `n_users` user rows how many items the user knows."""
-        return _sized(self._user_counts, n_users)
+        counts = np.zeros(n_users, np.int32)
+        lengths = np.diff(self._indptr[: n_users + 1])
+        counts[: len(lengths)] = lengths
+        for row, items in self._overlay.copy().items():
+            if row < n_users:
+                counts[row] = len(items)
+        return counts
 
     def select(self, user_rows: ArrayLike, new_items: Rows) -> KnownItems:
         """Return a copy for some users, with the items numbered anew.
@@ -97,27 +106,13 @@ class KnownItems:
     def _replace(self, user_row: int, item_rows: Rows) -> None:
         item_rows.flags.writeable = False
         self._overlay[user_row] = item_rows
-        if user_row >= len(self._user_counts):
-            self._user_counts = _grown(self._user_counts, user_row)
-        self._user_counts[user_row] = len(item_rows)
 
-
-def _counted(counts: Rows, rows: Rows, change: int) -> Rows:
-    """Add `change` to the counts of `rows`, none of which comes twice."""
-    if len(rows) and rows.max() >= len(counts):
-        counts = _grown(counts, int(rows.max()))
-    counts[rows] += change
-    return counts
-
-
-def _grown(counts: Rows, row: int) -> Rows:
-    """Return a copy in which there is room for `row`, and for as many again."""
-    return np.concatenate([counts, np.zeros(row + 1, np.int32)])
-
-
-def _sized(counts: Rows, size: int) -> Rows:
-    """Return a copy of just `size` counts: the caller's own, as it was at one moment."""
-    sized = np.zeros(size, np.int32)
-    held = counts[:size]
-    sized[: len(held)] = held
-    return sized
+    def _count(self, item_rows: Rows, change: int) -> None:
+        """Add `change` to the counts of `item_rows`, none of which comes twice."""
+        n_rows = int(item_rows.max()) + 1
+        if n_rows > len(self._item_changes):
+            # Room for as many again; pages that are never written take no memory.
+            grown = np.zeros(2 * n_rows, np.int32)
+            grown[: len(self._item_changes)] = self._item_changes
+            self._item_changes = grown
+        self._item_changes[item_rows] += change

@@ -19,10 +19,9 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from pyarrow import fs
-
 from common.coded_error import CodedError
 from common.signing import read_key, signature
+from common.store_files import LocalFiles, store_files
 
 if TYPE_CHECKING:
     from common.config import Storage
@@ -173,11 +172,9 @@ class ModelStore:
     def __init__(self, location: str, key: bytes | None = None) -> None:
         self.location = location
         self._key = key
-        if "://" in location:
-            self._fs, self._root = fs.FileSystem.from_uri(location)
-        else:
-            self._fs, self._root = fs.LocalFileSystem(), str(Path(location).resolve())
-        self._local = isinstance(self._fs, fs.LocalFileSystem)
+        self._files = store_files(location)
+        self._root = self._files.root
+        self._local = isinstance(self._files, LocalFiles)
 
     @cached_property
     def _cache(self) -> tempfile.TemporaryDirectory[str]:
@@ -245,13 +242,8 @@ class ModelStore:
 
     def ids(self) -> list[int]:
         """Ids of all complete generations, oldest first."""
-        selector = fs.FileSelector(self._root, allow_not_found=True)
-        folders = [
-            int(entry.base_name)
-            for entry in self._fs.get_file_info(selector)
-            if entry.type == fs.FileType.Directory and entry.base_name.isdecimal()
-        ]
-        return sorted(id_ for id_ in folders if self._exists(f"{id_}/{MANIFEST}"))
+        folders = [int(name) for name in self._files.folders() if name.isdecimal()]
+        return sorted(id_ for id_ in folders if self._files.has(f"{id_}/{MANIFEST}"))
 
     def get(self, generation: int, manifest_sha256: str | None = None) -> Generation:
         """Open a generation.
@@ -263,10 +255,10 @@ class ModelStore:
             by our key.
         """
         name = f"{generation}/{MANIFEST}"
-        if not self._exists(name):
+        if not self._files.has(name):
             message = f"generation {generation} is not in the model store {self.location}"
             raise StoreError(message)
-        with self._fs.open_input_stream(self.locate(name)) as stream:
+        with self._files.read(name) as stream:
             data = stream.read()
         found = hashlib.sha256(data).hexdigest()
         if manifest_sha256 not in (None, found):
@@ -287,8 +279,8 @@ class ModelStore:
 
     def remove(self, generation: int) -> None:
         """Remove a generation, its manifest first, so that no reader sees half of one."""
-        self._fs.delete_file(self.locate(f"{generation}/{MANIFEST}"))
-        self._fs.delete_dir(self.locate(str(generation)))
+        self._files.remove(f"{generation}/{MANIFEST}")
+        self._files.remove_folder(str(generation))
 
     def discard_partial(self) -> None:
         """Remove what a killed writer left behind."""
@@ -297,12 +289,12 @@ class ModelStore:
 
     def mark_published(self, generation: int) -> None:
         """Remember that the update topic has acknowledged this generation."""
-        with self._fs.open_output_stream(self.locate(f"{generation}/{PUBLISHED}")) as stream:
+        with self._files.write(f"{generation}/{PUBLISHED}") as stream:
             stream.write(b"")
 
     def is_published(self, generation: int) -> bool:
         """Whether :meth:`mark_published` was called for this generation."""
-        return self._exists(f"{generation}/{PUBLISHED}")
+        return self._files.has(f"{generation}/{PUBLISHED}")
 
     def fetch(self, name: str) -> Path:
         """Return a local path of the file `name`, a relative path inside the store.
@@ -334,14 +326,11 @@ class ModelStore:
             raise StoreError(message, "ref_denied")
         return _text(self.fetch(bare[len(prefix) :]))
 
-    def _exists(self, name: str) -> bool:
-        return bool(self._fs.get_file_info(self.locate(name)).type == fs.FileType.File)
-
     def _check_signature(self, generation: int, key: bytes, manifest: bytes) -> None:
         name = f"{generation}/{SIGNATURE}"
         found = b""
-        if self._exists(name):
-            with self._fs.open_input_stream(self.locate(name)) as stream:
+        if self._files.has(name):
+            with self._files.read(name) as stream:
                 found = stream.read(128)
         if not hmac.compare_digest(found, signature(key, manifest).encode()):
             message = (
@@ -362,15 +351,14 @@ class ModelStore:
         return path
 
     def _upload(self, source: Path, name: str) -> None:
-        self._fs.create_dir(str(PurePosixPath(self.locate(name)).parent), recursive=True)
-        with source.open("rb") as data, self._fs.open_output_stream(self.locate(name)) as sink:
+        with source.open("rb") as data, self._files.write(name) as sink:
             shutil.copyfileobj(data, sink, 1 << 20)
 
     def _download(self, name: str) -> Path:
         target = Path(self._cache.name) / name
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with self._fs.open_input_stream(self.locate(name)) as data, target.open("wb") as sink:
+            with self._files.read(name) as data, target.open("wb") as sink:
                 shutil.copyfileobj(data, sink, 1 << 20)
         except OSError as error:
             message = f"{self.locate(name)} cannot be read: {error}"

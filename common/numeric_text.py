@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: The greatest magnitude that is a number here: trainers compute in single precision too.
 MAX_NUMBER = float(np.finfo(np.float32).max)
@@ -23,6 +25,10 @@ def read_numbers(texts: pa.StringArray) -> NDArray[np.float64]:
     Decimal notation with an optional exponent, spaces around it allowed.  Infinities and what
     is beyond `MAX_NUMBER` are none, and neither is null.
     """
+    # Who reads one number needs none of it.
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     try:
         numbers = texts.cast(pa.float64())
     except pa.ArrowInvalid:

@@ -66,7 +66,7 @@ class AlsModel:
         Means something where `log_strength`.
     user_factors, item_factors : str
         Where the vectors lie, relative to the document.  Oryx has text in folders "X/" and
-        "Y/"; ours are Arrow files.  (Oryx's own speed and serving layers read the vectors
+        "Y/"; ours are safetensors.  (Oryx's own speed and serving layers read the vectors
         from the update topic and pass over these two.)
     timestamp : int or None
         Milliseconds since 1970 at which the model was built.
@@ -82,8 +82,8 @@ class AlsModel:
     alpha: float = 1.0
     log_strength: bool = False
     epsilon: float = 1e-5
-    user_factors: str = "user_factors.arrow"
-    item_factors: str = "item_factors.arrow"
+    user_factors: str = "user_factors.safetensors"
+    item_factors: str = "item_factors.safetensors"
     timestamp: int | None = None
     application: str = APPLICATION
 

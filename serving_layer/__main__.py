@@ -35,6 +35,7 @@ CODES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the serving layer; returns the process's exit code."""
     process.keep_files_private()
+    process.keep_memory_small()
     process.log_to_stderr()
     given = process.parser("serving", "The serving layer.").parse_args(arguments)
     return process.exit_code(lambda: serve(process.settings_of(given)), CODES)

@@ -7,12 +7,13 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from common.apps.als import FactorUpdate, decode_updates
+from common.columns import Lists
 from common.config import Settings
-from common.factors import FactorMatrix, StoredFactors, read_factors
+from common.factor_files import StoredFactors, read_factors
+from common.factors import FactorMatrix
 from common.known_items import KnownItems
 from common.messages import MessageError
 from common.model_store import Generation, StoreError
@@ -229,20 +230,14 @@ def _matrix(pmml: AlsModel, stored: StoredFactors) -> FactorMatrix:
     return FactorMatrix(pmml.features, stored.id_column, stored.vectors)
 
 
-def _known_items(column: pa.ListArray | None, n_items: int) -> KnownItems:
+def _known_items(lists: Lists | None, n_items: int) -> KnownItems:
     """Make known items of a file's column; none where they are not kept (`n_items` 0)."""
-    if column is None or not n_items:
+    if lists is None or not n_items:
         return KnownItems()
-    if column.null_count or column.values.null_count:
-        message = "a user's known items are missing"
+    if len(lists.values) and lists.values.max() >= n_items:
+        message = f"known item row {lists.values.max()}, but there are {n_items} items"
         raise ValueError(message)
-    # Arrow's own way into NumPy would import pandas, which takes 33 MB.
-    offsets = np.from_dlpack(column.offsets).astype(np.int64)
-    indices = np.from_dlpack(column.flatten())
-    if len(indices) and indices.max() >= n_items:
-        message = f"known item row {indices.max()}, but there are {n_items} items"
-        raise ValueError(message)
-    return KnownItems(offsets - offsets[0], indices)
+    return KnownItems(lists.offsets, lists.values)
 
 
 def _missing(ids: Sequence[str], matrix: FactorMatrix) -> set[str]:

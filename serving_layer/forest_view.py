@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from common.encoding import Encoding
-from common.examples import parse, parse_datum
+from common.example_columns import parse
+from common.examples import parse_datum
 from common.forest import ForestModel
 from common.forest_trees import Matrix
 from common.lines import LineError

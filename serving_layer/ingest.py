@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import pyarrow as pa
 from flask import Response, after_this_request
 
 from common.broker.api import BrokerError, Producer
@@ -16,6 +15,9 @@ from serving_layer.entrance import entrance
 from serving_layer.errors import RETRY_SECONDS, ApiError
 from serving_layer.metrics import metrics
 from serving_layer.parameters import finish_parameters
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: Seconds that a write waits for its turn before it is turned away.
 WRITER_SECONDS = 0.2
@@ -46,6 +48,9 @@ def send_events(lines: Sequence[str]) -> Response:
     found = context()
     if read_only() or found.producer is None:
         raise ApiError(403, "read_only", "Serving Layer is read-only")
+    # Whoever takes no events needs none of it: 40 MB.
+    import pyarrow as pa
+
     refuse_bad_lines(found.lines.check(pa.array(lines, pa.string())))
     records = [(found.lines.key(line), line) for line in lines]
     if found.writes.once(functools.partial(_send, found.producer, records)):

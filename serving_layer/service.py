@@ -18,8 +18,9 @@ from common.config import Settings
 from common.model_store import ModelStore
 from serving_layer.app import create_app
 from serving_layer.board import Board, State
-from serving_layer.consumer import Consumer, Sources
+from serving_layer.consumer import Consumer
 from serving_layer.context import missing
+from serving_layer.generations import Sources
 from serving_layer.metrics import Metrics
 from serving_layer.producer import LazyProducer
 from serving_layer.server import HttpServer, join, limits

@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 
 from numpy.typing import ArrayLike
 
-from common.factors import FactorMatrix, StoredFactors
+from common.factor_files import StoredFactors
+from common.factors import FactorMatrix
 
 
 class FactorSide:

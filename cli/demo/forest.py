@@ -21,7 +21,7 @@ from cli.demo.picture import FROZEN, UPDATED
 from cli.demo.story import Story
 from common.apps.forest import encoding_of, read_model
 from common.config import InputSchema as SchemaTable
-from common.examples import parse
+from common.example_columns import parse
 from common.model_store import Generation
 from common.schema import InputSchema
 

@@ -19,7 +19,7 @@ from cli.demo.picture import FROZEN, UPDATED
 from cli.demo.shuttle import LICENCE, Readings
 from cli.demo.story import Story
 from common.config import InputSchema as SchemaTable
-from common.examples import parse
+from common.example_columns import parse
 from common.kmeans_clusters import Matrix, Rows
 from common.kmeans_pmml import KMeansModel, read_kmeans_pmml
 from common.model_store import Generation

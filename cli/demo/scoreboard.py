@@ -18,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from cli.demo.data import Rating
-from common.factors import FactorMatrix, read_factors
+from common.factor_files import read_factors
+from common.factors import FactorMatrix
 from common.model_store import Generation
 from common.pmml import read_als_pmml
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from common.als_events import Interactions, aggregate, check, decay, parse
 from common.als_payload import (
     FactorUpdate,
     FactorUpdates,
@@ -34,19 +33,14 @@ __all__ = [
     "FactorUpdates",
     "FoldIn",
     "Hyperparams",
-    "Interactions",
     "Lines",
     "Settings",
     "Strengths",
     "TopN",
-    "aggregate",
-    "check",
-    "decay",
     "decode_update",
     "decode_updates",
     "encode_update",
     "encode_updates",
-    "parse",
     "target",
     "updated_vectors",
 ]
@@ -137,6 +131,9 @@ class Lines:
 
     def check(self, lines: pa.StringArray) -> pa.StringArray:
         """Return why each line is refused, null where it is good."""
+        # Whoever reads no lines needs none of what reads them: 10 MB in the serving layer.
+        from common.als_events import check
+
         return check(lines)
 
     def key(self, line: str) -> str:

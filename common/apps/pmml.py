@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 from pydantic import Field
 
 from common.config import Section
 from common.config_types import Heap
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from common import config
 
 REASON = 'no_input: app = "pmml" takes no events; send rows to /predict'
@@ -33,6 +34,8 @@ class Lines:
 
     def check(self, lines: pa.StringArray) -> pa.StringArray:
         """Return the same reason for each line."""
+        import pyarrow as pa
+
         return pa.array([REASON] * len(lines), pa.string())
 
     def key(self, line: str) -> str:

@@ -1,15 +1,19 @@
 """Word count: for each word, how many distinct other words share a line with it."""
 
+from __future__ import annotations
+
 import zlib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import orjson
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from common.config import Settings
 from common.lines import parse_line
 from common.messages import MessageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 NEIGHBOURS_FILE = "neighbours.json"  # of a generation: by it a pair counts once, for good
 
@@ -21,6 +25,10 @@ class Lines:
 
     def check(self, lines: pa.StringArray) -> pa.StringArray:
         """Return why each line is refused, null where it is good."""
+        # Every process imports all families, for their settings; most read no lines.
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
         blank = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(lines), ""), True)
         return pc.if_else(blank, "there is no word", pa.scalar(None, pa.string()))
 
@@ -48,7 +56,7 @@ def read_model(text: str) -> dict[str, int]:
 
 
 def read_update(update: str) -> tuple[str, int, list[str]]:
-    """Read ``word,count[,new neighbour...]``; Oryx's readers pass over the neighbours."""
+    """Read ``word,count[,new neighbour...]``; raises MessageError if it is not that."""
     try:
         word, count, *new = parse_line(update)
         return word, int(count), new

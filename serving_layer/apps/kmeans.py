@@ -9,7 +9,8 @@ import pyarrow as pa
 from flask import Blueprint, Response
 
 from common.apps.kmeans import read_model, schema_of
-from common.examples import parse, parse_datum
+from common.example_columns import parse
+from common.examples import parse_datum
 from common.kmeans_payload import decode_update
 from common.kmeans_pmml import KMeansModel, write_kmeans_pmml
 from common.lines import LineError

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from common.process import return_freed_memory
 from serving_layer.top_n.exact import ExactIndex
 from serving_layer.top_n.gather import Gatherer
 from serving_layer.top_n.inverted import Inverted
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 #: By how much the rows must have grown for another attempt where one came to nothing.
 _GROWN = 1.5
+#: Rows of cells that are scored in a fraction of a millisecond.
+_FEW_ROWS = 65_536
 _MEASURES = {False: "inner product", True: "cosine"}
 
 
@@ -85,6 +88,11 @@ class ApproximateIndex:
         """Whether answers by this measure are approximate now."""
         return cosine in self._standing
 
+    def is_quick(self, n: int) -> bool:
+        """Whether `n` rows by inner product, excluded ones among them, take a look at few."""
+        inverted = self._standing.get(False)
+        return inverted is not None and inverted.n_looked_at(n) <= _FEW_ROWS
+
     @property
     def building(self) -> bool:
         """Whether it is being found out now if answers can be approximate."""
@@ -117,6 +125,7 @@ class ApproximateIndex:
             self._exchange(cosine, inverted, self._succeeds(inverted, cosine))
         finally:
             self._building.discard(cosine)
+            return_freed_memory()
         log.info(
             "top-N by %s over %d rows is %s, found out in %.1f s (cells looked into, by depth: %s)",
             _MEASURES[cosine],

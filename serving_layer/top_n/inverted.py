@@ -98,8 +98,7 @@ class Inverted:
 
     def best(self, query: Query) -> Top | None:
         """Answer a query of this measure; None where only an exact scan can."""
-        wanted = query.n + len(query.exclude)
-        depth = next((depth for depth in self.probes if depth >= wanted), None)
+        depth = self._depth(query.n + len(query.exclude))
         if depth is None:
             return None
         rows = self._search(direction(query.vector, query.cosine), depth)
@@ -108,6 +107,16 @@ class Inverted:
         score = cosines if self._cosine else dots
         top = top_of(found, score(self._factors.take(found), query.vector), query.n)
         return top if len(top.rows) == query.n else None
+
+    def n_looked_at(self, n: int) -> float:
+        """Return how many rows an answer of `n` takes, excluded ones among them."""
+        depth = self._depth(n)
+        if depth is None or self._candidates is None:
+            return math.inf
+        return len(self._candidates) * self.probes[depth] / self._candidates.n_cells
+
+    def _depth(self, n: int) -> int | None:
+        return next((depth for depth in self.probes if depth >= n), None)
 
     def _search(self, vector: Vectors, depth: int) -> set[int]:
         """Return the rows to be scored."""

@@ -17,13 +17,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from common.als_events import Interactions, aggregate, parse
+from common.als_events import Interactions, parse
+from common.als_pairs import aggregate
 from common.als_payload import FactorUpdates, decode_update, encode_updates
-from common.factors import ITEM_FACTORS, USER_FACTORS, FactorMatrix, Solver, read_factors
+from common.factor_files import ITEM_FACTORS, USER_FACTORS, read_factors
+from common.factors import FactorMatrix
 from common.foldin import FoldIn, Strengths
 from common.messages import MessageError
 from common.model_store import Generation, StoreError
 from common.pmml import AlsModel, PmmlError, read_als_pmml
+from common.solver import Solver
 from speed_layer.als_sides import FactorSide, fraction_loaded
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from common.apps.forest import encoding_of, read_model, schema_of
 from common.encoding import Encoding
-from common.examples import parse
+from common.example_columns import parse
 from common.forest import ForestModel
 from common.forest_payload import apply_update, encode_update
 from common.forest_trees import Matrix, Nodes

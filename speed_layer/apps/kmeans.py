@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from common.apps.kmeans import read_model, schema_of
-from common.examples import parse
+from common.example_columns import parse
 from common.kmeans_payload import ClusterUpdate, decode_update, encode_update
 from common.kmeans_pmml import KMeansModel
 from common.messages import MessageError

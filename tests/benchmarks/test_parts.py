@@ -16,7 +16,7 @@ from benchmarks.alongside import alongside
 from benchmarks.als_data import Shape, make, write_generation
 from benchmarks.growth_plot import Curve, draw
 from benchmarks.top_n_peers import TOP, best_unknown
-from common.factors import ITEM_FACTORS, USER_FACTORS, read_factors
+from common.factor_files import ITEM_FACTORS, USER_FACTORS, read_factors
 from common.model_store import ModelStore
 
 SHAPE = Shape(n_items=70_000, n_users=50, n_factors=4)
@@ -42,7 +42,7 @@ def test_a_generation_is_what_was_made(tmp_path: Path) -> None:
     assert users.ids[-1] == "u49"
     np.testing.assert_array_equal(items.vectors, data.items)
     assert users.known_items is not None
-    assert users.known_items[0].as_py() == sorted(set(data.known[0].tolist()))
+    assert users.known_items[0].tolist() == sorted(set(data.known[0].tolist()))
 
 
 def test_the_best_unknown_items_are_those_of_all_products() -> None:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.encoding import Encoding
-from common.examples import MAX_CATEGORY_BYTES, check, parse, parse_datum
+from common.example_columns import check, parse
+from common.examples import MAX_CATEGORY_BYTES, parse_datum
 from common.lines import LineError, join_line
 from common.numeric_text import MAX_NUMBER, read_number, read_numbers
 from common.schema import InputSchema

@@ -1,25 +1,12 @@
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from pyarrow.feather import write_feather
 
-from common.factors import (
-    FactorMatrix,
-    Solver,
-    apparent_rank,
-    gramian,
-    read_factors,
-    write_factors,
-)
-from common.model_store import StoreError
-
-MATRIX = np.array([[1.3, -2, 3], [2, 0, 5], [0, -1.5, 5.5]])
+from common.factors import FactorMatrix, gramian
 
 
 def exact_gramian(matrix: FactorMatrix) -> NDArray[np.float64]:
@@ -144,76 +131,6 @@ def test_concurrent_writers_lose_nothing() -> None:
     expected = [tuple(map(int, id.split("-"))) for id in matrix.ids]
     assert np.array_equal(matrix.vectors, np.array(expected, np.float32))
     np.testing.assert_allclose(matrix.gramian(), exact_gramian(matrix))
-
-
-def test_oryx_solution() -> None:
-    solver = Solver.of(MATRIX)
-    assert solver is not None
-    expected = [-1.9560440, 0.0021978, 1.1824176]
-    np.testing.assert_allclose(solver.solve([1, 2, 6.5]), expected, atol=1e-6)
-    many = solver.solve(np.array([[1, 2, 6.5], [2, 4, 13], [0, 0, 0]]))
-    np.testing.assert_allclose(many, np.outer([1, 2, 0], expected), atol=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("matrix", "rank"),
-    [
-        (np.outer([1, 2, 3], [1, 2, 3]) + np.diag([0, 0, 1.0]), 2),
-        (np.outer([1, 2, 3], [1, 2, 3]) + np.diag([0, 0, 1e-7]), 1),
-        (np.zeros((3, 3)), 0),
-        (np.zeros((0, 0)), 0),
-    ],
-)
-def test_singular_matrices_have_no_solver(matrix: np.ndarray, rank: int) -> None:
-    assert Solver.of(matrix.astype(np.float64)) is None
-    assert apparent_rank(matrix.astype(np.float64)) == rank
-
-
-def test_files_round_trip(tmp_path: Path) -> None:
-    vectors = np.random.default_rng(1).normal(size=(5, 3)).astype(np.float32)
-    known = pa.array([[0, 2], [], [1], [4], []], pa.list_(pa.int32()))
-    write_factors(tmp_path / "users", list("abcdé"), vectors, known)
-    found = read_factors(tmp_path / "users")
-    assert found.ids == list("abcdé")
-    assert np.array_equal(found.vectors, vectors)
-    assert found.known_items is not None
-    assert found.known_items.to_pylist() == known.to_pylist()
-    matrix = FactorMatrix(3, found.ids, found.vectors)
-    assert np.shares_memory(matrix.vectors, found.vectors)
-    assert read_factors(tmp_path / "users", with_known_items=False).known_items is None
-    write_factors(tmp_path / "items", [], np.zeros((0, 3), np.float32))
-    empty = read_factors(tmp_path / "items")
-    assert (empty.ids, empty.vectors.shape, empty.known_items) == ([], (0, 3), None)
-
-
-def test_there_is_room_for_more_where_it_was_asked_for(tmp_path: Path) -> None:
-    vectors = np.arange(30, dtype=np.float32).reshape(10, 3)
-    write_factors(tmp_path / "items", list("abcdefghij"), vectors)
-    stored = read_factors(tmp_path / "items", room=0.2)
-    matrix = FactorMatrix(3, stored.id_column, stored.vectors)
-    assert np.array_equal(matrix.vectors, vectors)
-    for id in "klm":
-        matrix.set(id, [1, 2, 3])
-        assert np.shares_memory(matrix.vectors, stored.vectors) == (id != "m")
-    assert np.array_equal(matrix.vectors[:10], vectors)
-    assert matrix.vectors[10:].tolist() == [[1, 2, 3]] * 3
-    assert np.allclose(matrix.gramian(), exact_gramian(matrix))
-    assert matrix.rows(["m", "a", "?"]).tolist() == [12, 0, -1]
-
-
-def test_unusable_files_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "factors"
-    with pytest.raises(StoreError, match="factors"):
-        read_factors(path)
-    path.write_bytes(b"not an Arrow file")
-    with pytest.raises(StoreError, match="not a file of factors"):
-        read_factors(path)
-    write_feather(pa.table({"id": ["a"], "factors": [[1.0]]}), path, compression="uncompressed")
-    with pytest.raises(StoreError, match="factors are list"):
-        read_factors(path)
-    write_factors(path, ["a"], np.array([[np.nan]], np.float32))
-    with pytest.raises(StoreError, match="not a finite number"):
-        read_factors(path)
 
 
 def test_gramian_of_more_than_a_block() -> None:

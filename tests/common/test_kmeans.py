@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from common.apps.kmeans import Lines, schema_of
 from common.config import ConfigError, load
 from common.encoding import Encoding
-from common.examples import parse, parse_datum
+from common.example_columns import parse
+from common.examples import parse_datum
 from common.kmeans_clusters import Clusters
 from common.kmeans_payload import ClusterUpdate, decode_update, encode_update
 from common.kmeans_transform import Transformation

@@ -11,7 +11,7 @@ import pytest
 
 from common.apps.kmeans import read_model
 from common.encoding import Encoding
-from common.examples import parse
+from common.example_columns import parse
 from common.kmeans_clusters import Clusters
 from common.kmeans_pmml import KMeansModel, read_kmeans_pmml, write_kmeans_pmml
 from common.kmeans_transform import Transformation

@@ -256,7 +256,7 @@ def test_many_ask_while_one_writes(searched: Searched) -> None:
 
     def ask(seed: int) -> None:
         count = 0
-        while not stop.is_set():
+        while not (stop.is_set() and count):
             top = searched.one(Query(ASKED[(seed + count) % len(ASKED)], 10))
             assert len(top.rows) == 10
             count += 1

@@ -15,12 +15,13 @@ import httpx
 import psutil
 import pytest
 
+from cli.ports import free_port
 from common.model_store import Manifest, ModelStore
 from serving_layer.board import KEY, Board, State
 from serving_layer.server import ServeError, bind, join, reserve
 from tests.serving_layer.auth.conftest import People
 from tests.serving_layer.conftest import Served
-from tests.serving_layer.test_server_process import SCRIPT, free_port, settings
+from tests.serving_layer.test_server_process import SCRIPT, settings
 
 SECONDS = 60.0
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cli.demo.scoreboard import PAGE, FrozenModel, Rates, Scoreboard
-from common.factors import write_factors
+from common.factor_files import write_factors
 from common.model_store import Manifest, ModelStore
 from common.pmml import AlsModel, write_als_pmml
 from tests.cli.demo.fakes import frozen_model, rating
@@ -68,7 +68,7 @@ def test_a_generation_is_read_from_its_files(tmp_path: Path) -> None:
     folder = store.new(5)
     vectors = np.eye(2, dtype=np.float32)
     for side in ("user", "item"):
-        write_factors(folder / f"{side}_factors.arrow", [f"{side}1", f"{side}2"], vectors)
+        write_factors(folder / f"{side}_factors.safetensors", [f"{side}1", f"{side}2"], vectors)
     pmml = AlsModel(
         features=2,
         implicit=True,

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pyarrow as pa
 
-from common.examples import parse
+from common.example_columns import parse
 from serving_layer.apps.forest import Serving
 
 SETTINGS: dict[str, object] = {

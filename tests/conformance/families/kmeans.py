@@ -7,7 +7,7 @@ import random
 
 import pyarrow as pa
 
-from common.examples import parse
+from common.example_columns import parse
 from serving_layer.apps.kmeans import Serving
 
 SETTINGS: dict[str, object] = {

@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from common.apps.als import encode_update
 from common.broker.memory import MemoryBroker
 from common.config import Settings, load
-from common.factors import write_factors
+from common.factor_files import write_factors
 from common.model_store import Generation, Manifest, ModelStore
 from common.pmml import AlsModel, write_als_pmml
 from common.updates import ModelMessage, stored
@@ -77,12 +77,12 @@ def commit(
     into = store.new(1000)
     (into / "model.pmml").write_text(text or pmml())
     write_factors(
-        into / "user_factors.arrow",
+        into / "user_factors.safetensors",
         USERS,
         np.array(X, np.float32),
         pa.array(known, pa.list_(pa.int32())),
     )
-    write_factors(into / "item_factors.arrow", ITEMS, np.array(Y, np.float32))
+    write_factors(into / "item_factors.safetensors", ITEMS, np.array(Y, np.float32))
     return store.commit(into, Manifest(1000, "als", "model.pmml", {}, "topic", {0: 5}))
 
 

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from common.apps.als import encode_update
-from common.factors import write_factors
+from common.factor_files import write_factors
 from common.model_store import Manifest, ModelStore
 from common.updates import stored
 from serving_layer import als_queries as queries
 from serving_layer.als_model import Serving
-from tests.serving_layer.apps.als_fixture import pmml, settings
+from serving_layer.top_n import ApproximateIndex
+from tests.serving_layer.apps.als_fixture import NAME, from_files, pmml, serve, settings
 
 USERS = [f"u{row}" for row in range(300)]
 ITEMS = [f"i{row}" for row in range(6000)]
 
 
 @pytest.fixture
-def model(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Serving:
+def model(tmp_path: Path) -> Serving:
     """A model of items and users around common centres, once it answers approximately."""
-    caplog.set_level(logging.INFO)
     random = np.random.default_rng(1)
     centres = random.standard_normal((40, 8), np.float32)
     near = [
@@ -36,13 +38,15 @@ def model(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Serving:
     store = ModelStore(str(tmp_path / "store"))
     into = store.new(1000)
     (into / "model.pmml").write_text(pmml(USERS, ITEMS, 8))
-    write_factors(into / "user_factors.arrow", USERS, near[0], known)
-    write_factors(into / "item_factors.arrow", ITEMS, near[1])
+    write_factors(into / "user_factors.safetensors", USERS, near[0], known)
+    write_factors(into / "item_factors.safetensors", ITEMS, near[1])
     generation = store.commit(into, Manifest(1000, "als", "model.pmml", {}, "topic", {0: 5}))
     model = Serving(settings(als__top_n__approximate_above_items=5000))
     model.load(stored(generation))
+    search = model.view.search
+    assert isinstance(search, ApproximateIndex)
     deadline = time.monotonic() + 60
-    while "is approximate with recall 0.95" not in caplog.text:
+    while not search.stands():
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return model
@@ -84,3 +88,34 @@ def test_an_update_is_recommended_at_once(model: Serving) -> None:
 def test_a_page_far_down_is_full(model: Serving) -> None:
     assert len(recommended(model, "u3", 5500)) == 5500
     assert len(recommended(model, "u3", 9000)) == 5998
+
+
+@pytest.fixture
+def status(run: Callable[..., Any]) -> Callable[..., int]:
+    """Ask a server that takes no request which needs a thread."""
+
+    def ask(path: str, model: Serving, **flags: Any) -> int:
+        server = run(serve(model, **flags).app, threads=1, waiting=-1)
+        address = f"http://{server.host}:{server.port}"
+        return httpx.get(f"{address}{path}", timeout=60).status_code
+
+    return ask
+
+
+def test_a_first_page_needs_no_thread(model: Serving, status: Callable[..., int]) -> None:
+    assert status("/recommend/u7", model) == 200
+    assert status("/recommend/nobody", model) == 404
+
+
+def test_other_pages_need_one(model: Serving, status: Callable[..., int], tmp_path: Path) -> None:
+    assert status("/recommend/u7?howMany=500", model) == 503
+    assert status("/recommend/%757", model) == 503
+    assert status("/recommend/u7", model, als__rescorer_provider_class=NAME) == 503
+    assert status("/recommend/A", from_files(tmp_path / "exact")) == 503
+
+
+def test_who_knows_much_needs_one(model: Serving, status: Callable[..., int]) -> None:
+    vector = model.view.users.get("u3")
+    assert vector is not None
+    model.apply(encode_update("X", "u3", vector, ITEMS[:300]))
+    assert status("/recommend/u3", model) == 503

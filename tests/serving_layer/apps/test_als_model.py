@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from common.apps.als import encode_update
-from common.factors import write_factors
+from common.factor_files import write_factors
 from common.messages import MessageError
 from common.model_store import StoreError
 from common.pmml import read_als_pmml
@@ -227,7 +227,7 @@ def test_files_that_do_not_fit_the_model_are_refused(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     generation = commit(tmp_path)
-    write_factors(generation.path("item_factors.arrow"), ["I"], np.ones((1, 2), np.float32))
+    write_factors(generation.path("item_factors.safetensors"), ["I"], np.ones((1, 2), np.float32))
     with pytest.raises(StoreError, match="damaged"):
         Serving(settings()).load(stored(generation))
 
@@ -249,7 +249,7 @@ def test_many_ask_while_one_writes(tmp_path: Path) -> None:
 
     def ask() -> None:
         count = 0
-        while not stop.is_set():
+        while not (stop.is_set() and count):
             person = queries.together(model.view, ["U0"])
             rows = queries.recommended(model.view, person, queries.Wanted(5))
             assert len(rows) == 5
@@ -266,7 +266,7 @@ def test_many_ask_while_one_writes(tmp_path: Path) -> None:
         model.apply(x("U0", 1, 1, known=(f"new-{number // 2}",)))
     stop.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert len(asked) == 3
     assert min(asked) > 0
     assert len(model.view.items.matrix) == 2009

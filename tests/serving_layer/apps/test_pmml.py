@@ -19,7 +19,8 @@ from common.updates import ModelMessage
 from serving_layer import evaluator
 from serving_layer.app import create_app
 from serving_layer.apps.pmml import Serving
-from serving_layer.consumer import Consumer, Sources
+from serving_layer.consumer import Consumer
+from serving_layer.generations import Sources
 from tests.serving_layer.held import Held
 
 DOCUMENTS = Path(__file__).parent / "documents"

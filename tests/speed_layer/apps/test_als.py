@@ -8,11 +8,13 @@ import pytest
 
 from common.als_payload import FactorUpdate, decode_update, encode_update
 from common.config import load
-from common.factors import ITEM_FACTORS, USER_FACTORS, Solver, gramian, write_factors
+from common.factor_files import ITEM_FACTORS, USER_FACTORS, write_factors
+from common.factors import gramian
 from common.foldin import updated_vectors
 from common.messages import MessageError
 from common.model_store import Manifest, ModelStore, StoreError
 from common.pmml import AlsModel, write_als_pmml
+from common.solver import Solver
 from common.updates import ModelMessage
 from speed_layer.als_sides import FactorSide, fraction_loaded
 from speed_layer.apps.als import Speed
@@ -264,7 +266,7 @@ def test_another_number_of_features_starts_empty() -> None:
 def test_what_is_not_a_model_is_refused_and_the_old_one_stays(speed: Speed, tmp_path: Path) -> None:
     with pytest.raises(MessageError, match="not an ALS model"):
         speed.load(ModelMessage(None, "<PMML"))
-    with pytest.raises(StoreError, match=r"user_factors.arrow of generation 7.*shape"):
+    with pytest.raises(StoreError, match=r"user_factors.safetensors of generation 7.*shape"):
         speed.load(store(tmp_path / "next", pmml(features=2)))
     assert len(updates(speed, "u1,i2,2")) == 2
     with pytest.raises(MessageError):
