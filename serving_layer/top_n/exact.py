@@ -44,6 +44,7 @@ _MAXIMA_BYTES = 64 * 1024 * 1024
 #: Rows scored again at once.
 _RESCORE_ROWS = 16_384
 _UNIT_ROUNDOFF = 2.0**-24
+_NO_NORMS = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,8 @@ class _Scan:
         Of length 1 each, so that no product overflows; cosine queries come last.
     n_products : int
         How many of them are compared by inner product.
+    inverse_norms : ndarray of float32, shape (rows,)
+        Empty where no query is compared by cosine.
     excluded : (array, array)
         Query number and row of every exclusion, by ascending row.
     maxima : ndarray of float32, shape (q, blocks, groups)
@@ -164,12 +167,14 @@ class ExactIndex:
 
     def _scan(self, vectors: Vectors, queries: list[Query]) -> _Scan:
         plan = _plan(len(vectors), len(queries), max(query.n for query in queries))
+        n_products = sum(not query.cosine for query in queries)
+        by_cosine = n_products < len(queries)
         return _Scan(
             plan=plan,
             vectors=vectors,
-            inverse_norms=self.factors.inverse_norms(len(vectors)),
+            inverse_norms=self.factors.inverse_norms(len(vectors)) if by_cosine else _NO_NORMS,
             queries=np.stack([direction(query.vector, query.cosine) for query in queries]),
-            n_products=sum(not query.cosine for query in queries),
+            n_products=n_products,
             excluded=_exclusions(queries, len(vectors)),
             maxima=np.empty((len(queries), plan.n_blocks, plan.groups), np.float32),
         )
@@ -236,7 +241,8 @@ def _scan_blocks(scan: _Scan, first: int, last: int) -> None:
             np.matmul(scan.vectors[part], scan.queries.T, out=scores[:filled])
         else:
             np.matmul(scan.queries, scan.vectors[part].T, out=scores[:, :filled])
-        by_query[scan.n_products :, :filled] *= scan.inverse_norms[part]
+        if len(scan.inverse_norms):
+            by_query[scan.n_products :, :filled] *= scan.inverse_norms[part]
         by_query[:, filled:] = -np.inf
         inside = slice(cuts[block - first], cuts[block - first + 1])
         by_query[who[inside], rows[inside] - start] = -np.inf

@@ -10,7 +10,7 @@ import numpy as np
 from serving_layer.top_n.candidates import Candidates, Extent
 from serving_layer.top_n.exact import ExactIndex
 from serving_layer.top_n.gate import Gate
-from serving_layer.top_n.live import RowNumbers, Vectors, cosines, dots
+from serving_layer.top_n.live import RowNumbers, Vectors, cosines, dots, norms_of
 from serving_layer.top_n.query import Query, Top, direction, top_of
 from serving_layer.top_n.recall import DEPTHS, Truth, pool
 from serving_layer.top_n.recent import Recent
@@ -190,8 +190,7 @@ class Inverted:
         if self._cosine:
             ones = np.full(vectors.shape[1], _UNIT, np.float32)
             return Extent(-ones, ones, _UNIT)
-        inverse = self._factors.inverse_norms(len(vectors))
-        lengths = np.divide(1, inverse, out=np.zeros_like(inverse), where=inverse > 0)
+        lengths = norms_of(vectors)
         rank = len(lengths) - 1 - int(min(_LONGEST_SHARE * len(lengths), _LONGEST_ROWS))
         longest = float(np.partition(lengths, rank)[rank])
         held = (lengths <= longest)[:, np.newaxis]

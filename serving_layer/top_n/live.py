@@ -60,9 +60,9 @@ class LiveFactors:
 
     def __init__(self, matrix: FactorMatrix) -> None:
         self.matrix = matrix
-        norms = _norms(matrix.vectors)
-        self.largest_norm = float(norms.max(initial=0.0))
-        self._inverse_norms = _inverse(norms)
+        self.largest_norm = float(norms_of(matrix.vectors).max(initial=0.0))
+        self._inverse_norms: Vectors | None = None
+        self._norms_lock = threading.Lock()
         self._lock = threading.Lock()
         self._watchers: tuple[Watcher, ...] = ()
         self._writing: list[int] = []
@@ -102,8 +102,12 @@ class LiveFactors:
         """Return 1 / norm of the first `n_rows` rows, 0 where a vector is zero.
 
         For pruning: a row that was appended a moment ago may have none yet, and is watched.
+        They are computed when they are first asked for: many deployments never ask for cosines.
         """
-        found = self._inverse_norms
+        with self._norms_lock:
+            if self._inverse_norms is None:
+                self._inverse_norms = _inverse(norms_of(self.matrix.vectors))
+            found = self._inverse_norms
         if len(found) < n_rows:
             found = np.concatenate([found, np.zeros(n_rows - len(found), np.float32)])
         return found[:n_rows]
@@ -147,11 +151,16 @@ class LiveFactors:
                 copy[at] = vector
 
     def _set_norms(self, rows: RowNumbers, norms: Scores) -> None:
-        missing = int(rows.max(initial=-1)) + 1 - len(self._inverse_norms)
-        if missing > 0:
-            room = np.zeros(missing + len(self._inverse_norms), np.float32)
-            self._inverse_norms = np.concatenate([self._inverse_norms, room])
-        self._inverse_norms[rows] = _inverse(norms)
+        # The vectors stand already: who computes all norms before this has the lock finds them, or
+        # is put right here.
+        with self._norms_lock:
+            if self._inverse_norms is None:
+                return
+            missing = int(rows.max(initial=-1)) + 1 - len(self._inverse_norms)
+            if missing > 0:
+                room = np.zeros(missing + len(self._inverse_norms), np.float32)
+                self._inverse_norms = np.concatenate([self._inverse_norms, room])
+            self._inverse_norms[rows] = _inverse(norms)
 
 
 def dots(vectors: NDArray[np.floating], query: NDArray[np.floating]) -> Scores:
@@ -178,7 +187,8 @@ def dots_with_self(vectors: NDArray[np.floating]) -> Scores:
     return np.asarray(np.einsum("ij,ij->i", wide, wide))
 
 
-def _norms(vectors: Vectors) -> Scores:
+def norms_of(vectors: Vectors) -> Scores:
+    """Return the norm of each row, in float64, block by block."""
     norms = np.empty(len(vectors))
     for start in range(0, len(vectors), _NORM_BLOCK):
         block = slice(start, start + _NORM_BLOCK)

@@ -49,6 +49,37 @@ def test_many_vectors_are_set_at_once() -> None:
     assert factors.largest_norm == 10
 
 
+def test_norms_asked_for_before_and_after_a_write_are_those_of_the_vectors() -> None:
+    random = np.random.default_rng(3)
+    early, late = (
+        LiveFactors(FactorMatrix(2, ["a", "b"], np.ones((2, 2), np.float32))) for _ in range(2)
+    )
+    early.inverse_norms(2)
+    for ids in (["b", "c"], ["d"], ["a", "e", "f"]):
+        vectors = random.standard_normal((len(ids), 2))
+        early.set_many(ids, vectors)
+        late.set_many(ids, vectors)
+    expected = 1 / np.linalg.norm(late.matrix.vectors, axis=1)
+    assert len(expected) == 6
+    assert early.inverse_norms(6) == pytest.approx(expected)
+    assert late.inverse_norms(6) == pytest.approx(expected)
+
+
+def test_norms_first_asked_for_during_a_write_end_as_those_of_the_vectors() -> None:
+    factors = LiveFactors(FactorMatrix(1, ["a"], np.ones((1, 1), np.float32)))
+
+    class Watcher(list[int]):
+        def extend(self, rows: object) -> None:
+            factors.inverse_norms(1)
+
+        def settle(self) -> None:
+            pass
+
+    factors.follow(Watcher())
+    factors.set_many(["a", "b"], [[2], [4]])
+    assert factors.inverse_norms(2).tolist() == [0.5, 0.25]
+
+
 def test_who_watches_during_a_write_is_told_of_it() -> None:
     factors = LiveFactors(FactorMatrix(1, ["a", "b"], np.ones((2, 1), np.float32)))
     seen: list[int] = []
