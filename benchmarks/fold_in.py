@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks.report import Figure, run
+from common.als_pmml import AlsModel, write_als_pmml
 from common.config import load
 from common.factor_files import ITEM_FACTORS, USER_FACTORS, write_factors
 from common.factors import gramian
 from common.foldin import FoldIn, Strengths
 from common.model_store import Manifest, ModelStore
-from common.pmml import AlsModel, write_als_pmml
 from common.solver import Solver
 from common.updates import ModelMessage
 from speed_layer.apps.als import Speed

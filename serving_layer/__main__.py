@@ -58,8 +58,10 @@ def serve(settings: Settings) -> int:
             log.info("nobody has to log in, so only this machine can reach the service")
         if api.workers > 1:
             return _serve_by_workers(settings, bound, certificate)
+        # What is wrong with the configuration is told before a broker is waited for.
+        service = Service.of(settings)
         _check_topics(settings)
-        Service.of(settings).run(lambda: bound, certificate)
+        service.run(lambda: bound, certificate)
     return 0
 
 
@@ -71,15 +73,15 @@ def _check_topics(settings: Settings) -> int:
 def _serve_by_workers(
     settings: Settings, reserved: socket.socket, certificate: Certificate | None
 ) -> int:
-    code = run_apart(lambda: process.exit_code(lambda: _check_topics(settings), CODES))
-    if code:
-        return code
     with tempfile.TemporaryDirectory(prefix="gemsbok-") as folder:
         share(folder)
         # What a worker leaves behind that is killed goes with the folder.
         tempfile.tempdir = folder
         service, board = Service.of(settings), Board(settings.serving.api.workers)
         service.app.extensions[KEY] = board
+        code = run_apart(lambda: process.exit_code(lambda: _check_topics(settings), CODES))
+        if code:
+            return code
 
         def work(number: int) -> int:
             def run() -> int:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from common.als_pmml import AlsModel, read_als_pmml, write_als_pmml
 from common.apps.als import FactorUpdate, decode_updates
 from common.columns import Lists
 from common.config import Settings
@@ -17,7 +18,7 @@ from common.factors import FactorMatrix
 from common.known_items import KnownItems
 from common.messages import MessageError
 from common.model_store import Generation, StoreError
-from common.pmml import AlsModel, PmmlError, read_als_pmml, write_als_pmml
+from common.pmml import PmmlError
 from common.updates import ModelMessage
 from serving_layer.als_view import AlsView, Content
 from serving_layer.top_n import Approximation

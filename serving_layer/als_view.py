@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from common.als_pmml import AlsModel
 from common.factors import FactorMatrix
 from common.known_items import KnownItems
-from common.pmml import AlsModel
 from common.solver import Solver
 from serving_layer.top_n import (
     ApproximateIndex,

@@ -17,10 +17,10 @@ import pyarrow as pa
 import pytest
 from werkzeug.test import create_environ
 
+from common.als_pmml import AlsModel, write_als_pmml
 from common.apps.als import encode_update
 from common.config import load
 from common.factors import FactorMatrix
-from common.pmml import AlsModel, write_als_pmml
 from common.solver import Solver
 from common.updates import ModelMessage
 from serving_layer.app import create_app

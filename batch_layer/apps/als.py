@@ -27,6 +27,7 @@ from batch_layer.evaluation import (
 from batch_layer.hyperparams import Values, values_of
 from batch_layer.training import Candidate, Evaluation, MLUpdate, Split
 from common.als_payload import FactorUpdates, Kind, encode_updates
+from common.als_pmml import AlsModel, write_als_pmml
 from common.factor_files import (
     ITEM_FACTORS,
     USER_FACTORS,
@@ -35,7 +36,6 @@ from common.factor_files import (
     write_factors,
 )
 from common.model_store import Generation
-from common.pmml import AlsModel, write_als_pmml
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame

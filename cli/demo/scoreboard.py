@@ -18,10 +18,10 @@ from typing import NamedTuple
 import numpy as np
 
 from cli.demo.data import Rating
+from common.als_pmml import read_als_pmml
 from common.factor_files import read_factors
 from common.factors import FactorMatrix
 from common.model_store import Generation
-from common.pmml import read_als_pmml
 
 PAGE = 10
 

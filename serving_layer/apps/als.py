@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response
@@ -12,7 +11,7 @@ from flask import Blueprint, Response
 from serving_layer import als_queries as queries
 from serving_layer.als_events import completed, preference_line, strength_of
 from serving_layer.als_model import Serving
-from serving_layer.als_view import AlsView
+from serving_layer.als_request import view_of_request
 from serving_layer.describe import IsQuick
 from serving_layer.http import (
     COUNTS,
@@ -30,7 +29,6 @@ from serving_layer.http import (
     body_lines,
     describe,
     flag,
-    model,
     paging,
     rescorer_params,
     respond_ids,
@@ -39,7 +37,6 @@ from serving_layer.http import (
     respond_values,
     send_events,
     switch,
-    unknown_id,
 )
 from serving_layer.rescorer import Rescorer, RescorerProvider, providers_of
 from serving_layer.v1.als import resources
@@ -104,17 +101,6 @@ def console() -> list[Form]:
     ]
 
 
-@contextmanager
-def _view() -> Iterator[AlsView]:
-    """Give the request's model; what it cannot answer becomes the client's error."""
-    try:
-        yield model(Serving).view
-    except queries.UnknownIdError as error:
-        raise unknown_id(error.kind, error.id) from None
-    except queries.NoSolverError as error:
-        raise ApiError(503, "no_solver", str(error)) from None
-
-
 def _wanted(rescorer: Callable[[Sequence[str]], Rescorer | None]) -> queries.Wanted:
     """Read paging and, with the request's ``rescorerParams``, the rescorer."""
     page = paging()
@@ -133,7 +119,7 @@ def _is_quick(model: Serving, user: str) -> bool:
 def _recommendation_routes(routes: Blueprint, provider: RescorerProvider, quick: IsQuick) -> None:
     def to_users(users: list[str], items: Sequence[tuple[str, float]] = ()) -> Response:
         """Recommend to users as one, after they have dealt with some items too."""
-        with _view() as view:
+        with view_of_request() as view:
             before = queries.together(view, users, flag("considerKnownItems"))
             person = queries.folded_in(view, items, before) or before
             wanted = _wanted(lambda args: provider.recommend(users, args))
@@ -162,7 +148,7 @@ def _recommendation_routes(routes: Blueprint, provider: RescorerProvider, quick:
     @describe(query=[*PAGE, RESCORER], reply=ROWS)
     def recommend_to_anonymous(items: list[tuple[str, float]]) -> Response:
         """Recommend to somebody who has dealt with these items; unknown ones do not count."""
-        with _view() as view:
+        with view_of_request() as view:
             ids = [item for item, _ in items]
             wanted = _wanted(lambda args: provider.recommend_to_anonymous(ids, args))
             person = queries.folded_in(view, items)
@@ -177,7 +163,7 @@ def _similarity_routes(routes: Blueprint, provider: RescorerProvider) -> None:
     @describe(query=[*PAGE, RESCORER], reply=ROWS)
     def similarity(items: list[str]) -> Response:
         """List the items most similar to some items taken together."""
-        with _view() as view:
+        with view_of_request() as view:
             wanted = _wanted(provider.most_similar_items)
             return respond_rows(queries.similar(view, items, wanted))
 
@@ -185,21 +171,21 @@ def _similarity_routes(routes: Blueprint, provider: RescorerProvider) -> None:
     @describe(reply=NUMBERS)
     def similarity_to_item(to: str, items: list[str]) -> Response:
         """Compare each item with one; an unknown item has similarity 0."""
-        with _view() as view:
+        with view_of_request() as view:
             return respond_values(queries.similarities(view, to, items))
 
     @routes.get("/because/<user>/<item>")
     @describe(query=PAGE, reply=ROWS)
     def because(user: str, item: str) -> Response:
         """List a user's known items, the most similar to `item` first; 404 for an unknown user."""
-        with _view() as view:
+        with view_of_request() as view:
             return respond_rows(queries.reasons(view, user, item, _plain_page()))
 
     @routes.get("/popularRepresentativeItems")
     @describe(reply=IDS)
     def popular_representative_items() -> Response:
         """List for each factor the item that has most of it."""
-        with _view() as view:
+        with view_of_request() as view:
             return respond_ids(queries.representative_items(view))
 
 
@@ -208,21 +194,21 @@ def _estimate_routes(routes: Blueprint) -> None:
     @describe(reply=NUMBERS)
     def estimate(user: str, items: list[str]) -> Response:
         """Estimate a user's strength for each item; 0 for an unknown item."""
-        with _view() as view:
+        with view_of_request() as view:
             return respond_values(queries.estimates(view, user, items))
 
     @routes.get("/estimateForAnonymous/<to>/<items:items>")
     @describe(reply=NUMBER)
     def estimate_for_anonymous(to: str, items: list[tuple[str, float]]) -> Response:
         """Estimate the strength for an item of somebody who has dealt with these items."""
-        with _view() as view:
+        with view_of_request() as view:
             return respond_value(queries.estimate_after(view, items, to))
 
     @routes.get("/mostSurprising/<user>")
     @describe(query=PAGE, reply=ROWS)
     def most_surprising(user: str) -> Response:
         """List a user's known items, the one with the smallest estimate first."""
-        with _view() as view:
+        with view_of_request() as view:
             return respond_rows(queries.surprising(view, user, _plain_page()))
 
 
@@ -231,7 +217,7 @@ def _count_routes(routes: Blueprint, provider: RescorerProvider) -> None:
     @describe(query=[*PAGE, RESCORER], reply=COUNTS)
     def most_popular_items() -> Response:
         """List the items that most users know, with their number."""
-        with _view() as view:
+        with view_of_request() as view:
             wanted = _wanted(provider.most_popular_items)
             return respond_rows(queries.popular_items(view, wanted), "count")
 
@@ -239,7 +225,7 @@ def _count_routes(routes: Blueprint, provider: RescorerProvider) -> None:
     @describe(query=[*PAGE, RESCORER], reply=COUNTS)
     def most_active_users() -> Response:
         """List the users who know most items, with their number."""
-        with _view() as view:
+        with view_of_request() as view:
             wanted = _wanted(provider.most_active_users)
             return respond_rows(queries.active_users(view, wanted), "count")
 
@@ -249,21 +235,21 @@ def _id_routes(routes: Blueprint) -> None:
     @describe(reply=IDS)
     def known_items(user: str) -> Response:
         """List a user's known items; none for an unknown user."""
-        with _view() as view:
+        with view_of_request() as view:
             return respond_ids(queries.known_items(view, user))
 
     @routes.get("/item/allIDs")
     @describe(reply=IDS)
     def all_items() -> Response:
         """List the ids of all items."""
-        with _view() as view:
+        with view_of_request() as view:
             return respond_ids(list(view.items.matrix.ids))
 
     @routes.get("/user/allIDs")
     @describe(reply=IDS)
     def all_users() -> Response:
         """List the ids of all users."""
-        with _view() as view:
+        with view_of_request() as view:
             return respond_ids(list(view.users.ids))
 
 

@@ -60,7 +60,9 @@ class LiveFactors:
 
     def __init__(self, matrix: FactorMatrix) -> None:
         self.matrix = matrix
-        self.largest_norm = float(norms_of(matrix.vectors).max(initial=0.0))
+        self.largest_norm = max(
+            (float(norms.max()) for norms in _blocks_of_norms(matrix.vectors)), default=0.0
+        )
         self._inverse_norms: Vectors | None = None
         self._norms_lock = threading.Lock()
         self._lock = threading.Lock()
@@ -106,7 +108,8 @@ class LiveFactors:
         """
         with self._norms_lock:
             if self._inverse_norms is None:
-                self._inverse_norms = _inverse(norms_of(self.matrix.vectors))
+                blocks = map(_inverse, _blocks_of_norms(self.matrix.vectors))
+                self._inverse_norms = np.concatenate([np.zeros(0, np.float32), *blocks])
             found = self._inverse_norms
         if len(found) < n_rows:
             found = np.concatenate([found, np.zeros(n_rows - len(found), np.float32)])
@@ -188,12 +191,13 @@ def dots_with_self(vectors: NDArray[np.floating]) -> Scores:
 
 
 def norms_of(vectors: Vectors) -> Scores:
-    """Return the norm of each row, in float64, block by block."""
-    norms = np.empty(len(vectors))
+    """Return the norm of each row, in float64."""
+    return np.concatenate([np.zeros(0), *_blocks_of_norms(vectors)])
+
+
+def _blocks_of_norms(vectors: Vectors) -> Iterator[Scores]:
     for start in range(0, len(vectors), _NORM_BLOCK):
-        block = slice(start, start + _NORM_BLOCK)
-        norms[block] = np.sqrt(dots_with_self(vectors[block]))
-    return norms
+        yield np.sqrt(dots_with_self(vectors[start : start + _NORM_BLOCK]))
 
 
 def _inverse(norms: Scores) -> Vectors:

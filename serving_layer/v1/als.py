@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,9 +12,8 @@ from flask import Blueprint, Response
 from common.lines import join_line
 from serving_layer import als_queries as queries
 from serving_layer.als_events import completed
-from serving_layer.als_model import Serving
+from serving_layer.als_request import view_of_request
 from serving_layer.als_view import AlsView
-from serving_layer.context import model
 from serving_layer.describe import describe
 from serving_layer.errors import ApiError, unknown_id
 from serving_layer.ingest import reads
@@ -68,17 +66,6 @@ def resources(settings: Settings, clock: Callable[[], float] = time.time) -> Blu
     form = EventForm(Event, _line, lambda lines: completed(lines, int(clock() * 1000)))
     events_route(routes, form)
     return routes
-
-
-@contextmanager
-def _view() -> Iterator[AlsView]:
-    """Give the request's model; what it cannot answer becomes the client's error."""
-    try:
-        yield model(Serving).view
-    except queries.UnknownIdError as error:
-        raise unknown_id(error.kind, error.id) from None
-    except queries.NoSolverError as error:
-        raise ApiError(503, "no_solver", str(error)) from None
 
 
 def _batch(
@@ -143,7 +130,7 @@ def _recommendations(routes: Blueprint, provider: RescorerProvider) -> None:
     def recommend() -> Response:
         """Recommend items to many users in one request; an unknown user does not fail the rest."""
         asked = body(RecommendBatch)
-        with _view() as view:
+        with view_of_request() as view:
             rows = _batch(view, asked, provider)
         results = [_result(user, rows.get(user)) for user in asked.users]
         unknown = sum(result.error is not None for result in results)
@@ -155,7 +142,7 @@ def _recommendations(routes: Blueprint, provider: RescorerProvider) -> None:
         """Recommend items to a user."""
         asked = query(RecommendQuery)
         allowed = als_search.Filter(asked.include, asked.exclude)
-        with _view() as view:
+        with view_of_request() as view:
             person = queries.together(view, [user], asked.consider_known_items)
             wanted = _one_more(asked, provider.recommend([user], asked.rescorer_params))
             return _scored(asked, als_search.recommended(view, person, wanted, allowed))
@@ -167,7 +154,7 @@ def _recommendations(routes: Blueprint, provider: RescorerProvider) -> None:
         """Recommend items to somebody who has just dealt with some, known user or not."""
         asked = body(Session)
         allowed = als_search.Filter(asked.include, asked.exclude)
-        with _view() as view:
+        with view_of_request() as view:
             person = _in_session(view, asked)
             wanted = _one_more(asked, _rescorer_for(asked, provider))
             return _scored(asked, als_search.recommended(view, person, wanted, allowed))
@@ -193,7 +180,7 @@ def _user_resources(routes: Blueprint) -> None:
     @describe(reply=replies(KnownItems))
     def known_items(user: str) -> Response:
         """List the items that a user knows."""
-        with _view() as view:
+        with view_of_request() as view:
             queries.user_vector(view, user)
             return reply(KnownItems(items=queries.known_items(view, user)))
 
@@ -202,7 +189,7 @@ def _user_resources(routes: Blueprint) -> None:
     def estimates(user: str) -> Response:
         """Estimate a user's strength for each of some items."""
         items = query(EstimateQuery).items
-        with _view() as view:
+        with view_of_request() as view:
             held = view.items.matrix.rows(items) >= 0
             scores = queries.estimates(view, user, items)
         found = zip(items, scores, held.tolist(), strict=True)
@@ -214,7 +201,7 @@ def _user_resources(routes: Blueprint) -> None:
     def reasons(user: str, item: str) -> Response:
         """List a user's known items, the most similar to an item first."""
         asked = query(PageQuery)
-        with _view() as view:
+        with view_of_request() as view:
             return _scored(asked, queries.reasons(view, user, item, _one_more(asked)))
 
 
@@ -225,7 +212,7 @@ def _item_resources(routes: Blueprint, provider: RescorerProvider) -> None:
         """List the items most similar to an item, by cosine."""
         asked = query(FilteredQuery)
         rescorer = provider.most_similar_items(asked.rescorer_params)
-        with _view() as view:
+        with view_of_request() as view:
             wanted = als_search.without(_one_more(asked, rescorer), asked.exclude)
             return _scored(asked, queries.similar(view, [item], wanted))
 
@@ -235,7 +222,7 @@ def _item_resources(routes: Blueprint, provider: RescorerProvider) -> None:
         """List the items that most users know."""
         asked = query(FilteredQuery)
         rescorer = provider.most_popular_items(asked.rescorer_params)
-        with _view() as view:
+        with view_of_request() as view:
             wanted = als_search.without(_one_more(asked, rescorer), asked.exclude)
             rows = queries.popular_items(view, wanted)
         items = [CountedItem(id=id, count=count) for id, count in rows[: asked.how_many]]

@@ -20,12 +20,13 @@ from numpy.typing import NDArray
 from common.als_events import Interactions, parse
 from common.als_pairs import aggregate
 from common.als_payload import FactorUpdates, decode_update, encode_updates
+from common.als_pmml import AlsModel, read_als_pmml
 from common.factor_files import ITEM_FACTORS, USER_FACTORS, read_factors
 from common.factors import FactorMatrix
 from common.foldin import FoldIn, Strengths
 from common.messages import MessageError
 from common.model_store import Generation, StoreError
-from common.pmml import AlsModel, PmmlError, read_als_pmml
+from common.pmml import PmmlError
 from common.solver import Solver
 from speed_layer.als_sides import FactorSide, fraction_loaded
 
@@ -37,7 +38,8 @@ log = logging.getLogger(__name__)
 
 _TEXTS = {
     "before_model": "updates or events came before any model",
-    "no_solver": "strengths not folded in: the other side's Gramian is singular",
+    "no_solver": "strengths not folded in: the other side's Gramian is singular, as it has too few "
+    "vectors for its features; lower als.hyperparams.features, or train on more events",
     "overflow": "vectors left as they were: a strength is too large",
     "unknown": "pairs wait for the next model, which will know their user and item",
 }

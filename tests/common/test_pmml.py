@@ -6,15 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.als_pmml import AlsModel, read_als_pmml, write_als_pmml
 from common.pmml import (
     NAMESPACE,
-    AlsModel,
     PmmlError,
     join_pmml_delimited,
     parse,
     parse_pmml_delimited,
-    read_als_pmml,
-    write_als_pmml,
 )
 from tests.pmml_check import schema_errors
 

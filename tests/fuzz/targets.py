@@ -17,11 +17,12 @@ import pyarrow as pa
 
 from common.als_events import check
 from common.als_payload import decode_update
+from common.als_pmml import read_als_pmml
 from common.dead_letters import refusals
 from common.lines import LineError, join_line, parse_line
 from common.messages import Message, MessageError, Progress
 from common.model_store import Manifest, ModelStore, StoreError
-from common.pmml import PmmlError, parse, read_als_pmml
+from common.pmml import PmmlError, parse
 from serving_layer.als_events import with_defaults
 from serving_layer.auth.digest import Digest, LoginError
 from serving_layer.bodies import json_lines

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+import trustme
 
 from cli.ports import free_port
 from common.model_store import Manifest, ModelStore
@@ -22,6 +23,7 @@ from serving_layer.server import ServeError, bind, join, reserve
 from tests.serving_layer.auth.conftest import People
 from tests.serving_layer.conftest import Served
 from tests.serving_layer.test_server_process import SCRIPT, settings
+from tests.serving_layer.test_tls import written
 
 SECONDS = 60.0
 
@@ -36,8 +38,19 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 class Service:
     """A service of two workers, and connections to each of them."""
 
-    def __init__(self, folder: Path, *more: str) -> None:
+    def __init__(self, folder: Path, *more: str, authority: trustme.CA | None = None) -> None:
         self.port = free_port()
+        self._scheme, self._trusted = "http", httpx.create_ssl_context()
+        if authority is not None:
+            certificate = written(authority, folder)
+            authority.configure_trust(self._trusted)
+            self._scheme = "https"
+            for key, value in {
+                "secure_port": self.port,
+                "certificate_file": certificate.file,
+                "key_file": certificate.key_file,
+            }.items():
+                more = (*more, "--set", f"serving.api.{key}={value}")
         self._log = folder / "log"
         self._connections = ExitStack()
         arguments = [*settings(folder, self.port), "--set", "serving.api.workers=2", *more]
@@ -62,7 +75,8 @@ class Service:
         """A client whose one connection is to this worker."""
         deadline = time.monotonic() + SECONDS
         while time.monotonic() < deadline:
-            client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=SECONDS)
+            url = f"{self._scheme}://127.0.0.1:{self.port}"
+            client = httpx.Client(base_url=url, timeout=SECONDS, verify=self._trusted)
             with client.stream("GET", "/livez") as reply:
                 reply.read()
                 address = reply.extensions["network_stream"].get_extra_info("client_addr")
@@ -98,8 +112,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     """Start services; they end with the test."""
     started: list[Service] = []
 
-    def begin(*more: str) -> Service:
-        started.append(Service(tmp_path, *more))
+    def begin(*more: str, authority: trustme.CA | None = None) -> Service:
+        started.append(Service(tmp_path, *more, authority=authority))
         return started[-1]
 
     yield begin
@@ -131,6 +145,17 @@ def test_two_workers_answer_on_one_port_and_count_together(start: Callable[..., 
     assert service.stop() == 0
     for number in (1, 2):
         assert f"[worker {number}] serving_layer.server: stopped" in service.log
+    assert "Traceback" not in service.log
+
+
+def test_workers_share_a_port_of_https(start: Callable[..., Service]) -> None:
+    service = start(authority=trustme.CA())
+    one, other = service.each()
+    assert one.post("/add/a%20b").status_code == other.post("/add/c").status_code == 204
+    plain = f"http://127.0.0.1:{service.port}/livez"
+    with pytest.raises(httpx.TransportError):
+        httpx.get(plain, timeout=SECONDS)
+    assert service.stop() == 0
     assert "Traceback" not in service.log
 
 

@@ -131,6 +131,12 @@ def test_two_servers_cannot_share_a_port() -> None:
         bind("127.0.0.1", first.getsockname()[1])
 
 
+WITHOUT_TOPICS = [
+    *("--set", "input_topic.broker=memory://without-topics"),
+    *("--set", "serving.api.port=0"),
+]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -138,11 +144,9 @@ def test_two_servers_cannot_share_a_port() -> None:
         (["--set", "serving.api.prot=1"], 2, "port"),
         (["--set", "app=wordcuont"], 2, "wordcount"),
         (["--conf", "/does/not/exist.toml"], 2, "/does/not/exist.toml"),
-        (
-            ["--set", "input_topic.broker=memory://without-topics", "--set", "serving.api.port=0"],
-            69,
-            "bin/gemsbok topics setup",
-        ),
+        (WITHOUT_TOPICS, 69, "bin/gemsbok topics setup"),
+        # No broker has been asked for the topics yet.
+        ([*WITHOUT_TOPICS, "--set", "app=kmeans"], 2, "set feature_names or num_features"),
     ],
 )
 def test_what_is_wrong_at_the_start_has_a_code_and_a_remedy(

@@ -14,10 +14,10 @@ from pyspark.sql import DataFrame, SparkSession
 from batch_layer.api import BatchContext, Built
 from batch_layer.apps.als import Batch
 from common.als_payload import decode_update
+from common.als_pmml import AlsModel, read_als_pmml
 from common.config import load
 from common.factor_files import ITEM_FACTORS, USER_FACTORS, StoredFactors, read_factors
 from common.model_store import Generation, Manifest, ModelStore
-from common.pmml import AlsModel, read_als_pmml
 
 DAY = 86_400_000
 NOW = 20_000 * DAY

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from cli.demo.scoreboard import PAGE, FrozenModel, Rates, Scoreboard
+from common.als_pmml import AlsModel, write_als_pmml
 from common.factor_files import write_factors
 from common.model_store import Manifest, ModelStore
-from common.pmml import AlsModel, write_als_pmml
 from tests.cli.demo.fakes import frozen_model, rating
 
 ITEMS = [f"i{number:02}" for number in range(30)]

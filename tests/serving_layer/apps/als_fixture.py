@@ -13,12 +13,12 @@ import pyarrow as pa
 from flask import Flask
 from flask.testing import FlaskClient
 
+from common.als_pmml import AlsModel, write_als_pmml
 from common.apps.als import encode_update
 from common.broker.memory import MemoryBroker
 from common.config import Settings, load
 from common.factor_files import write_factors
 from common.model_store import Generation, Manifest, ModelStore
-from common.pmml import AlsModel, write_als_pmml
 from common.updates import ModelMessage, stored
 from serving_layer.app import create_app
 from serving_layer.apps.als import Serving

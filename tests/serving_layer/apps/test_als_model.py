@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.als_pmml import read_als_pmml
 from common.apps.als import encode_update
 from common.factor_files import write_factors
 from common.messages import MessageError
 from common.model_store import StoreError
-from common.pmml import read_als_pmml
 from common.updates import ModelMessage, stored
 from serving_layer import als_queries as queries
 from serving_layer.als_model import Serving

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from cli.__main__ import main
+from common.als_pmml import AlsModel, read_als_pmml, write_als_pmml
 from common.config import ConfigError
 from common.paths import ROOT
-from common.pmml import AlsModel, PmmlError, read_als_pmml, write_als_pmml
+from common.pmml import PmmlError
 from common.process import OneLine
 from serving_layer.replies import respond_ids
 from serving_layer.rescorer import load_providers

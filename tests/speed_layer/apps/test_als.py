@@ -7,13 +7,13 @@ import pyarrow as pa
 import pytest
 
 from common.als_payload import FactorUpdate, decode_update, encode_update
+from common.als_pmml import AlsModel, write_als_pmml
 from common.config import load
 from common.factor_files import ITEM_FACTORS, USER_FACTORS, write_factors
 from common.factors import gramian
 from common.foldin import updated_vectors
 from common.messages import MessageError
 from common.model_store import Manifest, ModelStore, StoreError
-from common.pmml import AlsModel, write_als_pmml
 from common.solver import Solver
 from common.updates import ModelMessage
 from speed_layer.als_sides import FactorSide, fraction_loaded
