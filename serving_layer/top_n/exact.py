@@ -17,10 +17,9 @@ is written during the pass counts by one of its vectors, never by a mixture.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -163,7 +162,12 @@ class ExactIndex:
                 return [top_of(np.zeros(0, np.int64), np.zeros(0), 0) for _ in queries]
             scan = self._scan(vectors, queries)
             self._run(scan)
-            return [self._finish(scan, at, query, touched) for at, query in enumerate(queries)]
+            # What changes from now on is but read again.
+            changed = np.fromiter(sorted(set(touched)), np.int64)
+            changed = changed[changed < len(vectors)]
+            return [
+                self._finish(scan, at, query, changed, touched) for at, query in enumerate(queries)
+            ]
 
     def _scan(self, vectors: Vectors, queries: list[Query]) -> _Scan:
         plan = _plan(len(vectors), len(queries), max(query.n for query in queries))
@@ -181,26 +185,27 @@ class ExactIndex:
 
     def _run(self, scan: _Scan) -> None:
         """Share the blocks among the workers; this thread is one of them."""
-        workers = min(self._workers, scan.plan.n_blocks)
-        cuts = [scan.plan.n_blocks * worker // workers for worker in range(workers + 1)]
-        shares = list(pairwise(cuts))
-        others = [self._pool.submit(_scan_blocks, scan, *share) for share in shares[1:]]
-        _scan_blocks(scan, *shares[0])
+        # Each takes the next block when it has done one: whoever loses his core to another
+        # thread for a while takes fewer.
+        blocks = iter(range(scan.plan.n_blocks))
+        n_others = min(self._workers, scan.plan.n_blocks) - 1
+        others = [self._pool.submit(_scan_blocks, scan, blocks) for _ in range(n_others)]
+        _scan_blocks(scan, blocks)
         for other in others:
             other.result()
 
-    def _finish(self, scan: _Scan, at: int, query: Query, touched: list[int]) -> Top:
+    def _finish(
+        self, scan: _Scan, at: int, query: Query, changed: RowNumbers, touched: list[int]
+    ) -> Top:
         """Score the rows again that may be among the best, and order them."""
         maxima = scan.maxima[at].reshape(-1)
-        changed = np.unique(np.asarray(touched, np.int64))
-        changed = changed[changed < scan.plan.n_rows]
         # A half-written vector may have raised its group's maximum, which proves nothing then;
         # and it may itself have been hidden, so that it is scored again in any case.
-        proven = maxima.copy()
-        proven[scan.plan.group_of(changed)] = -np.inf
-        least = _nth_largest(proven, query.n) - 2 * self._error(query)
-        rows = scan.plan.rows_of(np.flatnonzero(maxima >= least))
-        rows = np.union1d(rows, changed) if len(changed) else rows
+        proven, groups = maxima.copy(), scan.plan.group_of(changed)
+        proven[groups] = -np.inf
+        near = maxima >= _nth_largest(proven, query.n) - 2 * self._error(query)
+        hidden = changed[~near[groups]]
+        rows = np.concatenate([scan.plan.rows_of(np.flatnonzero(near)), hidden])
         rows = rows[~np.isin(rows, query.exclude)]
         parts = [
             self._rescore(scan, rows[start : start + _RESCORE_ROWS], query, touched)
@@ -223,8 +228,8 @@ class ExactIndex:
         return gamma * (1.0 if query.cosine else self.factors.largest_norm) + underflow
 
 
-def _scan_blocks(scan: _Scan, first: int, last: int) -> None:
-    """Compute the group maxima of the blocks from `first` up to `last`."""
+def _scan_blocks(scan: _Scan, blocks: Iterator[int]) -> None:
+    """Compute the group maxima of blocks, until there are no more."""
     plan, n_queries = scan.plan, len(scan.queries)
     rows_first = scan.vectors.shape[1] <= _ROWS_FIRST_FACTORS
     scores = np.empty(
@@ -232,8 +237,8 @@ def _scan_blocks(scan: _Scan, first: int, last: int) -> None:
     )
     by_query = scores.T if rows_first else scores
     who, rows = scan.excluded
-    cuts = np.searchsorted(rows, np.arange(first, last + 1) * plan.block)
-    for block in range(first, last):
+    cuts = np.searchsorted(rows, np.arange(plan.n_blocks + 1) * plan.block)
+    for block in blocks:
         start = block * plan.block
         part = slice(start, start + plan.block)
         filled = len(scan.vectors[part])
@@ -244,7 +249,7 @@ def _scan_blocks(scan: _Scan, first: int, last: int) -> None:
         if len(scan.inverse_norms):
             by_query[scan.n_products :, :filled] *= scan.inverse_norms[part]
         by_query[:, filled:] = -np.inf
-        inside = slice(cuts[block - first], cuts[block - first + 1])
+        inside = slice(cuts[block], cuts[block + 1])
         by_query[who[inside], rows[inside] - start] = -np.inf
         if rows_first:
             members = scores.reshape(plan.members, plan.groups, n_queries)

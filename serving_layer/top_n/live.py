@@ -145,10 +145,10 @@ class LiveFactors:
 
     def mend(self, copy: Vectors, rows: RowNumbers, touched: Iterable[int]) -> None:
         """Read again those rows of a copy that may have changed while it was made."""
-        again = set(touched)
-        if not again:
+        again = np.fromiter(sorted(set(touched)), np.int64)
+        if not len(again):
             return
-        for at in np.flatnonzero(np.isin(rows, np.fromiter(again, np.int64, len(again)))):
+        for at in np.flatnonzero(among(rows, again)):
             vector = self.matrix.get(self.matrix.ids[int(rows[at])])
             if vector is not None:
                 copy[at] = vector
@@ -188,6 +188,16 @@ def dots_with_self(vectors: NDArray[np.floating]) -> Scores:
     """Return the squared norm of each row, in float64."""
     wide = np.ascontiguousarray(vectors, np.float64)
     return np.asarray(np.einsum("ij,ij->i", wide, wide))
+
+
+def among(rows: RowNumbers, some: RowNumbers) -> NDArray[np.bool_]:
+    """Tell for each of `rows` whether it is among `some`, which ascend and are not many.
+
+    Faster than :func:`numpy.isin` by half for the thousand rows of an answer.
+    """
+    at = np.searchsorted(some, rows)
+    at[at == len(some)] = 0
+    return np.asarray(some[at] == rows)
 
 
 def norms_of(vectors: Vectors) -> Scores:
