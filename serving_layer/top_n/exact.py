@@ -25,7 +25,15 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from serving_layer.top_n.live import LiveFactors, RowNumbers, Scores, Vectors, cosines, dots
+from serving_layer.top_n.live import (
+    LiveFactors,
+    RowNumbers,
+    Scores,
+    Vectors,
+    among,
+    cosines,
+    dots,
+)
 from serving_layer.top_n.query import Query, Top, direction, top_of
 
 #: Bytes of a block's scores: they are written and read again while they lie in the cache.
@@ -43,7 +51,6 @@ _MAXIMA_BYTES = 64 * 1024 * 1024
 #: Rows scored again at once.
 _RESCORE_ROWS = 16_384
 _UNIT_ROUNDOFF = 2.0**-24
-_NO_NORMS = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -87,8 +94,8 @@ class _Scan:
         Of length 1 each, so that no product overflows; cosine queries come last.
     n_products : int
         How many of them are compared by inner product.
-    inverse_norms : ndarray of float32, shape (rows,)
-        Empty where no query is compared by cosine.
+    inverse_norms : ndarray of float32, shape (rows,), or None
+        None where no query is compared by cosine.
     excluded : (array, array)
         Query number and row of every exclusion, by ascending row.
     maxima : ndarray of float32, shape (q, blocks, groups)
@@ -97,11 +104,34 @@ class _Scan:
 
     plan: _Plan
     vectors: Vectors
-    inverse_norms: Vectors
+    inverse_norms: Vectors | None
     queries: Vectors
     n_products: int
     excluded: tuple[RowNumbers, RowNumbers]
     maxima: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Changed:
+    """Rows that have been written during a pass, and their groups.
+
+    Attributes
+    ----------
+    rows, groups : ndarray of int64
+        Each row once; what is written after the pass is but read again.
+    touched : list of int
+        All that are written, as long as the pass is being finished.
+    """
+
+    rows: RowNumbers
+    groups: RowNumbers
+    touched: list[int]
+
+    @classmethod
+    def of(cls, plan: _Plan, touched: list[int]) -> _Changed:
+        rows = np.fromiter(set(touched), np.int64)
+        rows = rows[rows < plan.n_rows]
+        return cls(rows, plan.group_of(rows), touched)
 
 
 class ExactIndex:
@@ -162,12 +192,8 @@ class ExactIndex:
                 return [top_of(np.zeros(0, np.int64), np.zeros(0), 0) for _ in queries]
             scan = self._scan(vectors, queries)
             self._run(scan)
-            # What changes from now on is but read again.
-            changed = np.fromiter(sorted(set(touched)), np.int64)
-            changed = changed[changed < len(vectors)]
-            return [
-                self._finish(scan, at, query, changed, touched) for at, query in enumerate(queries)
-            ]
+            changed = _Changed.of(scan.plan, touched)
+            return [self._finish(scan, at, query, changed) for at, query in enumerate(queries)]
 
     def _scan(self, vectors: Vectors, queries: list[Query]) -> _Scan:
         plan = _plan(len(vectors), len(queries), max(query.n for query in queries))
@@ -176,7 +202,7 @@ class ExactIndex:
         return _Scan(
             plan=plan,
             vectors=vectors,
-            inverse_norms=self.factors.inverse_norms(len(vectors)) if by_cosine else _NO_NORMS,
+            inverse_norms=self.factors.inverse_norms(len(vectors)) if by_cosine else None,
             queries=np.stack([direction(query.vector, query.cosine) for query in queries]),
             n_products=n_products,
             excluded=_exclusions(queries, len(vectors)),
@@ -194,21 +220,19 @@ class ExactIndex:
         for other in others:
             other.result()
 
-    def _finish(
-        self, scan: _Scan, at: int, query: Query, changed: RowNumbers, touched: list[int]
-    ) -> Top:
+    def _finish(self, scan: _Scan, at: int, query: Query, changed: _Changed) -> Top:
         """Score the rows again that may be among the best, and order them."""
         maxima = scan.maxima[at].reshape(-1)
         # A half-written vector may have raised its group's maximum, which proves nothing then;
         # and it may itself have been hidden, so that it is scored again in any case.
-        proven, groups = maxima.copy(), scan.plan.group_of(changed)
-        proven[groups] = -np.inf
+        proven = maxima.copy()
+        proven[changed.groups] = -np.inf
         near = maxima >= _nth_largest(proven, query.n) - 2 * self._error(query)
-        hidden = changed[~near[groups]]
+        hidden = changed.rows[~near[changed.groups]]
         rows = np.concatenate([scan.plan.rows_of(np.flatnonzero(near)), hidden])
-        rows = rows[~np.isin(rows, query.exclude)]
+        rows = rows[~among(rows, query.exclude)]
         parts = [
-            self._rescore(scan, rows[start : start + _RESCORE_ROWS], query, touched)
+            self._rescore(scan, rows[start : start + _RESCORE_ROWS], query, changed.touched)
             for start in range(0, len(rows), _RESCORE_ROWS)
         ]
         scores = np.concatenate(parts) if parts else np.zeros(0)
@@ -246,7 +270,7 @@ def _scan_blocks(scan: _Scan, blocks: Iterator[int]) -> None:
             np.matmul(scan.vectors[part], scan.queries.T, out=scores[:filled])
         else:
             np.matmul(scan.queries, scan.vectors[part].T, out=scores[:, :filled])
-        if len(scan.inverse_norms):
+        if scan.inverse_norms is not None:
             by_query[scan.n_products :, :filled] *= scan.inverse_norms[part]
         by_query[:, filled:] = -np.inf
         inside = slice(cuts[block], cuts[block + 1])

@@ -145,10 +145,7 @@ class LiveFactors:
 
     def mend(self, copy: Vectors, rows: RowNumbers, touched: Iterable[int]) -> None:
         """Read again those rows of a copy that may have changed while it was made."""
-        again = np.fromiter(sorted(set(touched)), np.int64)
-        if not len(again):
-            return
-        for at in np.flatnonzero(among(rows, again)):
+        for at in np.flatnonzero(among(rows, np.fromiter(set(touched), np.int64))):
             vector = self.matrix.get(self.matrix.ids[int(rows[at])])
             if vector is not None:
                 copy[at] = vector
@@ -190,14 +187,18 @@ def dots_with_self(vectors: NDArray[np.floating]) -> Scores:
     return np.asarray(np.einsum("ij,ij->i", wide, wide))
 
 
-def among(rows: RowNumbers, some: RowNumbers) -> NDArray[np.bool_]:
-    """Tell for each of `rows` whether it is among `some`, which ascend and are not many.
+def among(rows: RowNumbers, some: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Tell for each of `rows` whether it is among `some`, which are not many.
 
-    Faster than :func:`numpy.isin` by half for the thousand rows of an answer.
+    For the thousand rows of an answer and up to 200 others two to four times as fast as
+    :func:`numpy.isin`.
     """
-    at = np.searchsorted(some, rows)
-    at[at == len(some)] = 0
-    return np.asarray(some[at] == rows)
+    if not len(some):
+        return np.zeros(len(rows), np.bool_)
+    ascending = np.sort(some)
+    at = np.searchsorted(ascending, rows)
+    at[at == len(ascending)] = 0
+    return np.asarray(ascending[at] == rows)
 
 
 def norms_of(vectors: Vectors) -> Scores:
