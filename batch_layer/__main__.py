@@ -21,15 +21,17 @@ from typing import TYPE_CHECKING
 if __name__ == "__main__" and not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from batch_layer.lock import AlreadyRunningError, hold_in_java, only_one
-from common import process
+from batch_layer.run.lock import AlreadyRunningError, hold_in_java, only_one
+from common.base.paths import home, jars_dir
 from common.broker import BrokerError, open_broker
+from common.broker.topics import InputLostError, MissingTopicError
 from common.config import ConfigError, Settings
-from common.input_position import InputLostError
-from common.model_store import ModelStore, StoreError
-from common.paths import home, jars_dir
-from common.spark_conf import SparkSetupError, spark_properties
-from common.termination import Terminated, raise_on_sigterm
+from common.runtime import process
+from common.runtime.families import family_module, input_lines
+from common.runtime.spark import SparkSetupError, spark_properties
+from common.runtime.termination import Terminated, raise_on_sigterm
+from common.store.generations import ModelStore, StoreError
+from common.telemetry.logs import log_to_stderr
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -43,7 +45,7 @@ TERMINATION_SECONDS = 25.0
 CODES = {
     AlreadyRunningError: process.EXIT_LOCKED,
     ConfigError: process.EXIT_USAGE,
-    process.MissingTopicError: process.EXIT_UNAVAILABLE,
+    MissingTopicError: process.EXIT_UNAVAILABLE,
     SparkSetupError: process.EXIT_UNAVAILABLE,
     InputLostError: process.EXIT_FAILED,
     BrokerError: process.EXIT_FAILED,
@@ -54,7 +56,7 @@ CODES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the batch layer; returns the process's exit code."""
     process.keep_files_private()
-    process.log_to_stderr()
+    log_to_stderr()
     given = _parser().parse_args(arguments)
     try:
         raise_on_sigterm(TERMINATION_SECONDS)
@@ -83,9 +85,9 @@ def run(settings: Settings, given: argparse.Namespace, lock: Path) -> None:
     InputLostError, BrokerError, StoreError
         If it cannot go on.
     """
-    process.input_lines(settings)
-    process.family_module(settings.app, "batch_layer", ("Batch",))
-    from batch_layer.layer import BatchLayer, Resources
+    input_lines(settings)
+    family_module(settings.app, "batch_layer", ("Batch",))
+    from batch_layer.run.layer import BatchLayer, Resources
 
     with ExitStack() as stack:
         input_broker = stack.enter_context(open_broker(settings))

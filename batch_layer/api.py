@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from common.config import Settings
-    from common.model_store import Generation
+    from common.store.generations import Generation
 
 
 def through_spark(rows: DataFrame, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -16,7 +16,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import benchmarks
-from common.paths import home
+from common.base.paths import home
 
 #: Modules that are parts of others.
 PARTS = {

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from batch_layer.history_split import HistorySplit
+from batch_layer.history.split import HistorySplit
 from benchmarks.layers import as_history, build, session
 from benchmarks.report import Figure
 from common.config import Settings

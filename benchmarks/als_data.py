@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from common.als_pmml import AlsModel, write_als_pmml
-from common.factor_files import ITEM_FACTORS, USER_FACTORS, write_factors
-from common.model_store import Manifest, ModelStore
+from common.apps.als.pmml import AlsModel, write_als_pmml
+from common.factors.files import ITEM_FACTORS, USER_FACTORS, write_factors
+from common.store.generations import Manifest, ModelStore
 
 Array = NDArray[np.float32]
 

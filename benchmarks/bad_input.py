@@ -21,13 +21,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from benchmarks.report import Figure, run
-from common.paths import ROOT
+from common.base.paths import ROOT
 
 TESTS = (
     "tests/serving_layer/bad_input",
-    "tests/serving_layer/auth",
-    "tests/serving_layer/test_tls.py",
-    "tests/serving_layer/test_server_process.py",
+    "tests/serving_layer/access",
+    "tests/serving_layer/transport/test_tls.py",
+    "tests/serving_layer/run/test_server_process.py",
 )
 ROWS = [f"B{n:02}" for n in range(1, 63)]
 ROWS += [f"T{n:02}" for n in range(1, 13)]

@@ -20,13 +20,14 @@ from implicit.cpu.als import AlternatingLeastSquares
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from batch_layer.als_data import Pairs, Preparation
-from batch_layer.als_local import LocalEvents, matrix
-from batch_layer.als_solver import confidence
+from batch_layer.apps.als.data import Pairs, Preparation
+from batch_layer.apps.als.local import LocalEvents, matrix
+from batch_layer.apps.als.solver import confidence
 from benchmarks.against_bare import Contest, Fit, seconds
 from benchmarks.layers import NOW, rows_of, session
 from benchmarks.report import Figure, run
-from common.config import Settings, load
+from common.config import Settings
+from common.runtime.configuration import load
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

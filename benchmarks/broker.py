@@ -23,10 +23,10 @@ import confluent_kafka
 import kafka
 
 from benchmarks import report
-from cli.local_kafka import LocalKafka
 from common.broker import Broker, open_broker, read_all
 from common.broker.limits import FETCH_BYTES, LINGER_MS
 from common.config import Settings
+from stack.local_kafka import LocalKafka
 
 TOPIC = "benchmark"
 PARTITIONS = 4

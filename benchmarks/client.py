@@ -23,7 +23,7 @@ import httpx
 from benchmarks.als_data import Shape, make, write_generation
 from benchmarks.report import Figure, run
 from benchmarks.serving_process import ServingProcess
-from common.paths import ROOT
+from common.base.paths import ROOT
 
 # It is a distribution of its own, which the platform does not install.
 sys.path.insert(0, str(ROOT / "client"))

@@ -23,15 +23,15 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks.report import Figure, run
-from common.als_pmml import AlsModel, write_als_pmml
-from common.config import load
-from common.factor_files import ITEM_FACTORS, USER_FACTORS, write_factors
-from common.factors import gramian
-from common.foldin import FoldIn, Strengths
-from common.model_store import Manifest, ModelStore
-from common.solver import Solver
-from common.updates import ModelMessage
-from speed_layer.apps.als import Speed
+from common.apps.als.fold_in import FoldIn, Strengths
+from common.apps.als.pmml import AlsModel, write_als_pmml
+from common.factors.files import ITEM_FACTORS, USER_FACTORS, write_factors
+from common.factors.matrix import gramian
+from common.factors.solver import Solver
+from common.replica.updates import ModelMessage
+from common.runtime.configuration import load
+from common.store.generations import Manifest, ModelStore
+from speed_layer.apps.als.model import Speed
 
 BASELINE_EVENTS = 2_000
 Factors = NDArray[np.float32]

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from benchmarks import memory
 from benchmarks.report import Figure, run
-from cli import paths
-from cli.demo.data import movielens
-from cli.local_kafka import LocalKafka
+from demo.data import movielens
+from stack import paths
+from stack.local_kafka import LocalKafka
 from tests.integration.stack import Layer, Stack, stack, wait_until
 
 PERIOD = 0.5

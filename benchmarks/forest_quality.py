@@ -28,13 +28,14 @@ from sklearn.metrics import roc_auc_score
 from benchmarks.against_bare import ENGINES, vectors
 from benchmarks.layers import Layers, serve, session
 from benchmarks.report import Figure, run
-from cli.demo.flights import CATEGORICAL, Flights, flights
-from common import paths
-from common.config import Settings, load
-from common.encoding import Encoding
-from common.example_columns import parse
-from common.schema import InputSchema
-from serving_layer.apps.forest import Serving
+from common.base import paths
+from common.config import Settings
+from common.records.columns import parse
+from common.records.encoding import Encoding
+from common.records.schema import InputSchema
+from common.runtime.configuration import load
+from demo.flights import CATEGORICAL, Flights, flights
+from serving_layer.apps.forest.routes import Serving
 
 MICRO_BATCH = 1000
 SEED = 1

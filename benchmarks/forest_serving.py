@@ -22,14 +22,14 @@ from sklearn.datasets import make_classification
 from sklearn.ensemble import RandomForestClassifier
 
 from benchmarks.report import Figure, run
-from common.apps.forest import encoding_of
-from common.example_columns import parse
-from common.examples import parse_datum
-from common.forest import ForestModel, Leaves, Parameters
-from common.forest_layout import Tree, lay_out
-from common.forest_pmml import write_forest_pmml
-from common.pmml_fields import Fields
-from common.schema import InputSchema
+from common.apps.forest.layout import Tree, lay_out
+from common.apps.forest.model import ForestModel, Leaves, Parameters
+from common.apps.forest.pmml import write_forest_pmml
+from common.apps.forest.settings import encoding_of
+from common.records.columns import parse
+from common.records.examples import parse_datum
+from common.records.pmml_fields import Fields
+from common.records.schema import InputSchema
 
 SEED = 1
 N_TRAIN = 20_000

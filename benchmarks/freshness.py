@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.alongside import alongside
 from benchmarks.report import Figure, run
-from cli.local_kafka import LocalKafka
+from stack.local_kafka import LocalKafka
 from tests.integration.stack import Stack, stack, wait_until
 
 USERS, ITEMS, PAST = 2000, 1000, 40_000

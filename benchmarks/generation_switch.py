@@ -21,7 +21,7 @@ from benchmarks import load, memory
 from benchmarks.als_data import Shape, make, write_generation
 from benchmarks.report import Figure, run
 from benchmarks.serving_process import ServingProcess
-from common.model_store import ModelStore
+from common.store.generations import ModelStore
 
 CLIENTS = 8
 #: Seconds of load before the new generation is published.

@@ -29,7 +29,7 @@ from benchmarks.growth_plot import Curve
 from benchmarks.layers import as_history, session
 from benchmarks.report import Figure, run
 from benchmarks.serving_process import ServingProcess
-from common.config import load
+from common.runtime.configuration import load
 
 QUERIES = 100
 #: Seconds between two looks at the memory.

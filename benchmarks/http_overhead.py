@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks import load, report
-from common.paths import ROOT
+from common.base.paths import ROOT
 
 THREADS = 8
 START_SECONDS = 30
@@ -74,9 +74,10 @@ def bare_flask() -> object:
 
 def _run_bridge(port: int) -> None:
     from common import config
-    from serving_layer.app import create_app
     from serving_layer.apps.wordcount import Serving
-    from serving_layer.server import HttpServer, bind, limits
+    from serving_layer.run.app import create_app
+    from serving_layer.transport.server import HttpServer, limits
+    from serving_layer.transport.sockets import bind
     from tests.serving_layer.held import Held
 
     settings = config.load(

@@ -21,7 +21,8 @@ from sklearn.cluster import KMeans
 from benchmarks.against_bare import Contest, Fit, at_sizes, parser, spread, vectors
 from benchmarks.layers import rows_of
 from benchmarks.report import Figure, run
-from common.config import Settings, load
+from common.config import Settings
+from common.runtime.configuration import load
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -23,11 +23,12 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 from benchmarks.against_bare import vectors
 from benchmarks.layers import Layers, serve, session
 from benchmarks.report import Figure, run
-from cli.demo.shuttle import shuttle
-from common import paths
-from common.config import Settings, load
-from common.example_columns import parse
-from serving_layer.apps.kmeans import Serving
+from common.base import paths
+from common.config import Settings
+from common.records.columns import parse
+from common.runtime.configuration import load
+from demo.shuttle import shuttle
+from serving_layer.apps.kmeans.routes import Serving
 
 MICRO_BATCH = 100
 SAMPLE = 20_000

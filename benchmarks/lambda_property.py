@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 
 from benchmarks.layers import Layers, session
 from benchmarks.report import Figure, run
-from cli.demo.data import movielens
-from common import paths
-from common.config import load
-from common.factors import FactorMatrix
-from serving_layer.apps.als import Serving
+from common.base import paths
+from common.factors.matrix import FactorMatrix
+from common.runtime.configuration import load
+from demo.data import movielens
+from serving_layer.apps.als.routes import Serving
 
 TRIPLES = 200_000
 TOP = 10

@@ -21,13 +21,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from batch_layer.api import BatchContext, Built
-from batch_layer.history_split import HistorySplit, split_history
-from common import paths
+from batch_layer.history.split import HistorySplit, split_history
+from common.base import paths
 from common.config import Settings, Spark
-from common.model_store import Generation, Manifest, ModelStore
-from common.process import family_module
-from common.spark_conf import spark_properties
-from common.updates import stored
+from common.replica.updates import stored
+from common.runtime.families import family_module
+from common.runtime.spark import spark_properties
+from common.store.generations import Generation, Manifest, ModelStore
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

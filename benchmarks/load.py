@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from common.paths import ROOT
+from common.base.paths import ROOT
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.report import Figure, run
-from cli.local_kafka import LocalKafka
 from common.broker import open_broker
+from stack.local_kafka import LocalKafka
 from tests.integration.stack import Stack, stack, wait_until
 
 #: Kafka clients, and what is asked of each.

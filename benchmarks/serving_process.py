@@ -19,12 +19,12 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from benchmarks import memory
-from cli.ports import free_port
+from common.base.paths import ROOT
 from common.broker import open_broker
-from common.config import load
-from common.messages import MODEL_REF, Stamp
-from common.model_store import Generation
-from common.paths import ROOT
+from common.runtime.configuration import load
+from common.store.generations import Generation
+from common.wire.messages import MODEL_REF, Stamp
+from stack.ports import free_port
 
 READY_SECONDS = 600
 INPUT, UPDATE = "gemsbok.input", "gemsbok.update"

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 
 from benchmarks.alongside import alongside
 from benchmarks.report import Figure, run
-from cli.local_kafka import LocalKafka
 from common.broker import Broker
-from common.messages import PROGRESS, Progress
+from common.wire.messages import PROGRESS, Progress
+from stack.local_kafka import LocalKafka
 from tests.integration.stack import Stack, stack, wait_until
 
 USERS, ITEMS = 100_000, 20_000

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from benchmarks import report
-from common.factors import FactorMatrix
-from serving_layer.top_n import ExactIndex, LiveFactors, Query
+from common.factors.matrix import FactorMatrix
+from serving_layer.search import ExactIndex, LiveFactors, Query
 
 Array = NDArray[np.float32]
 

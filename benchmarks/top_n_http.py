@@ -29,7 +29,7 @@ from benchmarks.als_data import Shape, make, write_generation
 from benchmarks.serving_process import InKafka, InMemory, ServingProcess, Way
 from benchmarks.top_n_peers import NUMPY, best_unknown, peers
 from benchmarks.top_n_subject import RECALL_USERS, Figures, Subject
-from cli.local_kafka import LocalKafka
+from stack.local_kafka import LocalKafka
 
 KINDS: Mapping[str, Mapping[str, object]] = {
     "exact": {},

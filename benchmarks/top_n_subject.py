@@ -15,7 +15,7 @@ from benchmarks.alongside import alongside
 from benchmarks.als_data import Data
 from benchmarks.serving_process import ServingProcess
 from benchmarks.top_n_peers import TOP
-from common.apps.als import FactorUpdates, encode_update, encode_updates
+from common.apps.als.payload import FactorUpdates, encode_update, encode_updates
 
 CLIENTS = (1, 8, 64)
 RECALL_USERS = 300

@@ -81,7 +81,7 @@ install_packages() {
 # Spark starts some seconds sooner with it, and without it all the same.
 keep_classes() {
   say "Preparing Spark's classes"
-  "$venv/bin/python" -m batch_layer.class_archive > "$state/logs/class_archive.log" 2>&1 ||
+  "$venv/bin/python" -m batch_layer.run.class_archive > "$state/logs/class_archive.log" 2>&1 ||
     say "They could not be prepared ($state/logs/class_archive.log); Spark starts slower"
 }
 
@@ -93,5 +93,5 @@ make_environment
 install_packages
 cd "$root"
 mkdir -p "$state/logs"
-"$venv/bin/python" -m cli.jars
+"$venv/bin/python" -m stack.jars
 keep_classes

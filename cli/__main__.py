@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from cli.errors import UserError
+from stack.errors import UserError
 
 VERBS = (
     "demo",

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.errors import EXIT_USAGE, UserError
-from cli.options import Conf, Sets, settings_of
+from cli.options import Conf, Sets
 from cli.output import print_json, print_table
+from stack.configuration import settings_of
+from stack.errors import EXIT_USAGE, UserError
 
 if TYPE_CHECKING:
-    from common.credentials import User
+    from common.config.credentials import User
 
 app = typer.Typer(help="Who may use the serving layer's HTTP interface.", no_args_is_help=True)
 
@@ -38,7 +39,7 @@ def add(
     sets: Sets = None,
 ) -> None:
     """Add a user and print the secret, once: it is kept nowhere."""
-    from common.credentials import CredentialsError, new_user, write_users
+    from common.config.credentials import CredentialsError, new_user, write_users
 
     path = _file(conf, sets)
     users = _users(path) if path.exists() else []
@@ -69,7 +70,7 @@ def list_users(as_json: Json = False, conf: Conf = None, sets: Sets = None) -> N
 @app.command()
 def remove(name: Name, conf: Conf = None, sets: Sets = None) -> None:
     """Remove a user; a serving layer that runs refuses it from the next second on."""
-    from common.credentials import write_users
+    from common.config.credentials import write_users
 
     path = _file(conf, sets)
     users = _users(path)
@@ -91,7 +92,7 @@ def _file(conf: Path | None, sets: list[str] | None) -> Path:
 
 
 def _users(path: Path) -> list[User]:
-    from common.credentials import CredentialsError, read_users
+    from common.config.credentials import CredentialsError, read_users
 
     try:
         return read_users(path)

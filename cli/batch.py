@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cli.launch import ByPython, layer_arguments, run_on_spark
-from cli.options import Conf, Sets, settings_of
+from cli.options import Conf, Sets
+from stack.configuration import settings_of
+from stack.launch import ByPython, layer_arguments, run_on_spark
 
 Once = Annotated[bool, typer.Option("--once", help="Make one generation, then leave.")]
 AcceptLoss = Annotated[

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from cli import paths
-from cli.errors import EXIT_UNAVAILABLE, UserError
+from stack import paths
+from stack.errors import EXIT_UNAVAILABLE, UserError
 
 
 def bench(

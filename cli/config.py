@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.errors import EXIT_USAGE, UserError
-from cli.options import Conf, Sets, loaded_of
+from cli.options import Conf, Sets
 from cli.output import print_json, print_table
-from common.paths import ROOT
+from common.base.paths import ROOT
+from stack.configuration import loaded_of
+from stack.errors import EXIT_USAGE, UserError
 
 if TYPE_CHECKING:
     from common.config import Settings
@@ -68,20 +69,22 @@ def reference(
     ] = False,
 ) -> None:
     """Print every key with its meaning, the values it takes and its default, as TOML."""
-    from common.config_reference import reference_markdown, reference_toml
+    from common.config.reference import reference_markdown, reference_toml
+    from common.runtime.configuration import settings_type
 
     if write:
-        REFERENCE.write_text(reference_toml(), encoding="utf-8")
+        REFERENCE.write_text(reference_toml(settings_type()), encoding="utf-8")
         text = PAGE.read_text(encoding="utf-8").partition(MARKER)[0]
-        PAGE.write_text(text + MARKER + reference_markdown(), encoding="utf-8")
+        PAGE.write_text(text + MARKER + reference_markdown(settings_type()), encoding="utf-8")
         print(f"Written: {REFERENCE}, {PAGE}")
     else:
-        print(reference_markdown() if markdown else reference_toml(), end="")
+        shown = reference_markdown if markdown else reference_toml
+        print(shown(settings_type()), end="")
 
 
 def flat(settings: Settings) -> Iterator[tuple[str, Any]]:
     """Yield each dotted key and its value in JSON's types; secrets as ``***``."""
-    from common.config_fields import Keys, is_secret
+    from common.config.keys import Keys, is_secret
 
     tree = settings.model_dump(mode="json", by_alias=True)
     for path, field in Keys.of(type(settings)).fields.items():
@@ -94,8 +97,8 @@ def flat(settings: Settings) -> Iterator[tuple[str, Any]]:
 def _check_schema(settings: Settings) -> None:
     """Check the features' table where there is one, or where the family needs one."""
     from common.config import ConfigError
-    from common.process import input_lines
-    from common.schema import InputSchema
+    from common.records.schema import InputSchema
+    from common.runtime.families import input_lines
 
     try:
         if settings.input_schema != type(settings.input_schema)():
@@ -112,6 +115,6 @@ def _origin(key: str, origins: dict[str, str]) -> str:
 
 
 def _shown(value: Any) -> str:
-    from common.config_reference import toml_value
+    from common.config.reference import toml_value
 
     return "not set" if value is None else toml_value(value)

@@ -13,10 +13,10 @@ from typing import Annotated
 
 import typer
 
-from cli import jars, java, paths, ports
-from cli.errors import UserError
-from cli.local_kafka import DEFAULT_PORT, LocalKafka
 from cli.output import print_json, readable_bytes
+from stack import jars, java, paths, ports
+from stack.errors import UserError
+from stack.local_kafka import DEFAULT_PORT, LocalKafka
 
 SERVING_PORT = 8080
 MINIMUM_FREE_BYTES = 2 * 1024**3

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from cli.local_kafka import LocalKafka
 from cli.output import print_json
-from cli.processes import Background
-from cli.stack import LAYERS, started_broker_mark
-from common.paths import home
+from common.base.paths import home
+from stack.layers import LAYERS, started_broker_mark
+from stack.local_kafka import LocalKafka
+from stack.processes import Background
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Timeout = Annotated[

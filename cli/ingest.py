@@ -14,11 +14,12 @@ from typing import Annotated
 
 import typer
 
-from cli.errors import EXIT_FAILED, EXIT_UNAVAILABLE, UserError
 from cli.lines import Chunk, count, read_chunks
-from cli.options import Conf, Sets, settings_of
+from cli.options import Conf, Sets
 from cli.output import print_json
-from cli.serving_http import open_serving, serving_url
+from stack.configuration import settings_of
+from stack.errors import EXIT_FAILED, EXIT_UNAVAILABLE, UserError
+from stack.serving_http import open_serving, serving_url
 
 TIMEOUT_SECONDS = 120.0
 #: Fast rather than small.

@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from cli import paths
-from cli.errors import EXIT_NOT_RUNNING
-from cli.local_kafka import DEFAULT_PORT, LocalKafka, Status
 from cli.output import print_json, print_table, readable_bytes
+from stack import paths
+from stack.errors import EXIT_NOT_RUNNING
+from stack.local_kafka import DEFAULT_PORT, LocalKafka, Status
 
 app = typer.Typer(help="Start, stop and look at the embedded broker.", no_args_is_help=True)
 

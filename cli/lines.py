@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from cli.errors import UserError
+from stack.errors import UserError
 
 CHUNK_LINES = 10_000
 CHUNK_BYTES = 4 * 1024 * 1024

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.errors import EXIT_UNAVAILABLE, UserError
 from cli.model_candidates import show_candidates
 from cli.model_export import compressed, served, write
 from cli.model_import import import_model
-from cli.options import Conf, Sets, settings_of
+from cli.options import Conf, Sets
 from cli.output import print_json, print_table
-from cli.serving_http import serving_url
+from stack.configuration import settings_of
+from stack.errors import EXIT_UNAVAILABLE, UserError
+from stack.serving_http import serving_url
 
 if TYPE_CHECKING:
     from common.config import Settings
-    from common.model_store import Generation, ModelStore
+    from common.store.generations import Generation, ModelStore
 
 app = typer.Typer(help="List, show, export and roll back models.", no_args_is_help=True)
 
@@ -89,7 +90,7 @@ def export(
         stored = _generation(_store(settings), generation)
         data, what = _document(stored), f"generation {generation}"
     if pretty:
-        from common.pmml import indented
+        from common.pmml.documents import indented
 
         data = indented(data)
     if gzip or (output is not None and output.suffix == ".gz"):
@@ -111,10 +112,10 @@ def rollback(generation: Id, conf: Conf = None, sets: Sets = None) -> None:
 
     The next generation that the batch layer builds replaces it again.
     """
-    from cli.rollback import roll_back
     from common.broker import BrokerError
     from common.config import ConfigError
-    from common.model_store import StoreError
+    from common.store.generations import StoreError
+    from stack.rollback import roll_back
 
     settings = settings_of(conf, sets)
     store = _store(settings)
@@ -132,7 +133,7 @@ def rollback(generation: Id, conf: Conf = None, sets: Sets = None) -> None:
 
 
 def _store(settings: Settings) -> ModelStore:
-    from common.model_store import ModelStore
+    from common.store.generations import ModelStore
 
     return ModelStore.of(settings.batch.storage)
 
@@ -146,7 +147,7 @@ def _newest(store: ModelStore) -> Generation:
 
 
 def _generation(store: ModelStore, id_: int) -> Generation:
-    from common.model_store import StoreError
+    from common.store.generations import StoreError
 
     try:
         return store.get(id_)
@@ -157,7 +158,7 @@ def _generation(store: ModelStore, id_: int) -> Generation:
 
 
 def _document(generation: Generation) -> bytes:
-    from common.model_store import StoreError
+    from common.store.generations import StoreError
 
     try:
         return generation.model_text().encode()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cli.output import print_table
 
 if TYPE_CHECKING:
-    from common.model_store import Generation
+    from common.store.generations import Generation
 
 PLOT = "candidates.png"
 

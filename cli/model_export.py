@@ -9,8 +9,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from cli.errors import EXIT_UNAVAILABLE, UserError
-from cli.serving_http import open_serving
+from stack.errors import EXIT_UNAVAILABLE, UserError
+from stack.serving_http import open_serving
 
 TIMEOUT_SECONDS = 120.0
 GZIP = "gzip"

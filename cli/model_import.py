@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.errors import EXIT_UNAVAILABLE, UserError
-from cli.rollback import publish
+from stack.errors import EXIT_UNAVAILABLE, UserError
+from stack.rollback import publish
 
 if TYPE_CHECKING:
     from common.config import Settings
-    from common.model_store import Generation, ModelStore
+    from common.store.generations import Generation, ModelStore
 
 MODEL_FILE = "model.pmml"
 
@@ -43,9 +43,9 @@ def import_model(settings: Settings, store: ModelStore, source: Path, now: int) 
 
 def _checked(settings: Settings, source: Path) -> str:
     """Return the document's text once the family has loaded it as serving would."""
-    from common.messages import MessageError
-    from common.process import family_module, has_layer
-    from common.updates import ModelMessage
+    from common.replica.updates import ModelMessage
+    from common.runtime.families import family_module, has_layer
+    from common.wire.messages import MessageError
 
     if has_layer(settings.app, "batch"):
         message = f'app = "{settings.app}" builds its models itself: the batch layer does.'
@@ -73,8 +73,8 @@ def _checked(settings: Settings, source: Path) -> str:
 def _stored(settings: Settings, store: ModelStore, text: str, now: int) -> Generation:
     from common import __version__
     from common.config import fingerprint
-    from common.model_store import Manifest
-    from common.pmml import FOREIGN, parse, read_application
+    from common.pmml.documents import FOREIGN, parse, read_application
+    from common.store.generations import Manifest
 
     id_ = max([now, *(known + 1 for known in store.ids())])
     folder = store.new(id_)

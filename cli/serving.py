@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from cli.launch import by_python, layer_arguments
-from cli.options import Conf, Sets, settings_of
+from cli.options import Conf, Sets
+from stack.configuration import settings_of
+from stack.launch import by_python, layer_arguments
 
 
 def serving(conf: Conf = None, sets: Sets = None) -> None:

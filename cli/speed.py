@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from cli.launch import ByPython, layer_arguments, run_on_spark
-from cli.options import Conf, Sets, settings_of
+from cli.options import Conf, Sets
+from stack.configuration import settings_of
+from stack.launch import ByPython, layer_arguments, run_on_spark
 
 
 def speed(conf: Conf = None, sets: Sets = None, python: ByPython = False) -> None:

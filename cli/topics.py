@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.errors import EXIT_UNAVAILABLE, UserError
 from cli.lines import read_chunks
-from cli.options import Conf, Sets, settings_of
+from cli.options import Conf, Sets
 from cli.output import print_json
+from stack.configuration import settings_of
+from stack.errors import UserError
+from stack.topics import WantedTopic, broker_errors, create_topics, wanted_topics
 
 if TYPE_CHECKING:
     from common.broker import Reader, Record
@@ -21,10 +23,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Make topics, follow them, send lines.", no_args_is_help=True)
 
-#: Kafka's own limit of one record where a topic has none of its own.
-DEFAULT_MAX_BYTES = 1_048_588
-#: Key, headers and the protocol's framing of one record.
-OVERHEAD_BYTES = 65_536
 POLL_SECONDS = 0.2
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -35,47 +33,6 @@ DeadLetter = Annotated[bool, typer.Option("--dead-letter", help="Follow the dead
 All = Annotated[bool, typer.Option("--all", help="Follow them all, as without any of these.")]
 FromBeginning = Annotated[bool, typer.Option("--from-beginning", help="From the oldest record on.")]
 Limit = Annotated[int, typer.Option(min=0, help="End after so many records; 0 follows on.")]
-
-
-@dataclass(frozen=True)
-class WantedTopic:
-    """A topic as the configuration wants it."""
-
-    role: str
-    name: str
-    broker: str
-    partitions: int
-    config: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class FoundTopic:
-    """What became of a wanted topic.
-
-    Attributes
-    ----------
-    role, name, broker
-        ``input``, ``update`` or ``dead-letter``; the topic's name and its broker's address.
-    partitions : int
-        How many it has.
-    created : bool
-        Whether it was made now.
-    difference : str
-        How it differs from the configuration; empty where it does not.
-    """
-
-    role: str
-    name: str
-    broker: str
-    partitions: int
-    created: bool
-    difference: str = ""
-
-    def __str__(self) -> str:
-        parts = "1 partition" if self.partitions == 1 else f"{self.partitions} partitions"
-        did = "created" if self.created else "exists"
-        told = f"{self.role} topic {self.name} at {self.broker}: {did}, {parts}"
-        return f"{told}; {self.difference}" if self.difference else told
 
 
 @app.command()
@@ -108,7 +65,7 @@ def tail(
     chosen = {"input": input_, "update": update, "dead-letter": dead_letter}
     every = all_ or not any(chosen.values())
     topics = [topic for topic in wanted_topics(settings) if every or chosen[topic.role]]
-    with _broker_errors(), ExitStack() as opened:
+    with broker_errors(), ExitStack() as opened:
         readers = _open_readers(settings, topics, from_beginning, opened)
         for shown, (topic, record) in enumerate(_follow(readers), 1):
             show_record(topic, record, as_json)
@@ -125,7 +82,7 @@ def send(file: File, conf: Conf = None, sets: Sets = None, as_json: Json = False
     topic = settings.input_topic.name
     key = key_function(settings)
     sent = 0
-    with _broker_errors(), open_broker(settings) as broker, ExitStack() as opened:
+    with broker_errors(), open_broker(settings) as broker, ExitStack() as opened:
         producer = broker.producer()
         opened.callback(producer.close)
         for chunk in read_chunks(file):
@@ -137,44 +94,6 @@ def send(file: File, conf: Conf = None, sets: Sets = None, as_json: Json = False
         print(f"{sent} lines sent to {topic}.")
 
 
-def create_topics(settings: Settings) -> list[FoundTopic]:
-    """Create the topics that are not there, and compare those that are.
-
-    Raises
-    ------
-    UserError
-        If a broker does not answer or refuses.
-    """
-    from common.broker import open_broker
-
-    found = []
-    with _broker_errors():
-        for wanted in wanted_topics(settings):
-            with open_broker(settings, wanted.broker) as broker:
-                created = broker.create_topic(wanted.name, wanted.partitions, wanted.config)
-                info = broker.topic(wanted.name)
-            partitions = info.partitions if info else wanted.partitions
-            found.append(_found(wanted, partitions, created))
-    return found
-
-
-def wanted_topics(settings: Settings) -> list[WantedTopic]:
-    """Return the topics that the configuration names: input, update, dead letters."""
-    events, updates = settings.input_topic, settings.update_topic
-    lines = {"max.message.bytes": _max_bytes(events.max_line_bytes)}
-    models = {
-        "max.message.bytes": _max_bytes(updates.max_size),
-        "retention.ms": str(updates.retention_hours * 3_600_000),
-    }
-    return [
-        WantedTopic("input", events.name, events.broker, events.partitions, lines),
-        # One partition: its records have one order.
-        WantedTopic("update", updates.name, settings.update_broker, 1, models),
-        WantedTopic("dead-letter", events.dead_letter, events.broker, 1, lines),
-        WantedTopic("dead-letter", updates.dead_letter, settings.update_broker, 1, lines),
-    ]
-
-
 def key_function(settings: Settings) -> Callable[[str], str]:
     """Return the family's key of a line; the line's CRC-32 where the family cannot tell one.
 
@@ -184,7 +103,7 @@ def key_function(settings: Settings) -> Callable[[str], str]:
         If the family cannot be imported, or the settings contradict themselves.
     """
     from common.config import ConfigError
-    from common.process import input_lines
+    from common.runtime.families import input_lines
 
     try:
         key = input_lines(settings).key
@@ -199,19 +118,6 @@ def key_function(settings: Settings) -> Callable[[str], str]:
             return f"{zlib.crc32(line.encode()):08x}"
 
     return key_of
-
-
-def _found(wanted: WantedTopic, partitions: int, created: bool) -> FoundTopic:
-    difference = ""
-    if partitions != wanted.partitions:
-        difference = f"the configuration says {wanted.partitions}: it stays as it is"
-    return FoundTopic(
-        wanted.role, wanted.name, wanted.broker, partitions, created, difference=difference
-    )
-
-
-def _max_bytes(payload: int) -> str:
-    return str(max(DEFAULT_MAX_BYTES, payload + OVERHEAD_BYTES))
 
 
 def _open_readers(
@@ -233,13 +139,3 @@ def _follow(readers: Sequence[tuple[str, Reader]]) -> Iterator[tuple[str, Record
         for topic, reader in readers:
             for record in reader.poll(POLL_SECONDS / len(readers)):
                 yield topic, record
-
-
-@contextmanager
-def _broker_errors() -> Iterator[None]:
-    from common.broker import BrokerError
-
-    try:
-        yield
-    except BrokerError as error:
-        raise UserError(str(error), exit_code=EXIT_UNAVAILABLE) from None

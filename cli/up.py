@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli import ports
-from cli.errors import EXIT_UNAVAILABLE, UserError
-from cli.launch import by_python, layer_arguments
-from cli.local_kafka import LocalKafka
-from cli.options import Conf, Sets, settings_of
-from cli.processes import POLL_SECONDS, Background
-from cli.serving_http import serving_port, serving_url
-from cli.stack import LAYERS, ready_code, show, started_broker_mark
-from common.paths import home
+from cli.options import Conf, Sets
+from cli.status import show
+from common.base.paths import home
+from stack import ports
+from stack.configuration import settings_of
+from stack.errors import EXIT_UNAVAILABLE, UserError
+from stack.launch import by_python, layer_arguments
+from stack.layers import LAYERS, ready_code, started_broker_mark
+from stack.local_kafka import LocalKafka
+from stack.processes import POLL_SECONDS, Background
+from stack.serving_http import serving_port, serving_url
 
 if TYPE_CHECKING:
     from common.config import Settings
@@ -76,7 +78,7 @@ def start_broker(settings: Settings, state: Path) -> None:
 
 def make_topics(settings: Settings) -> None:
     """Create the topics that are not there."""
-    from cli.topics import create_topics
+    from stack.topics import create_topics
 
     create_topics(settings)
 
@@ -98,7 +100,7 @@ def start_layers(settings: Settings, arguments: Sequence[str], timeout_seconds: 
     UserError
         If one ends or is not ready in time; those that were started here are stopped again.
     """
-    from common.process import has_layer
+    from common.runtime.families import has_layer
 
     started: list[Starting] = []
     try:

@@ -13,21 +13,24 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from common import process
+from common.broker.topics import MissingTopicError, check_topics
 from common.config import ConfigError, Settings
-from serving_layer.board import KEY, Board, State
-from serving_layer.metrics import share
-from serving_layer.processes import Supervisor, run_apart
-from serving_layer.server import ServeError, bind, reserve
-from serving_layer.service import Service, Worker
-from serving_layer.tls import Certificate
+from common.runtime import process
+from common.runtime.memory import keep_memory_small
+from common.telemetry.logs import log_to_stderr
+from serving_layer.operations.board import KEY, Board, State
+from serving_layer.request.metrics import share
+from serving_layer.run.processes import Supervisor, run_apart
+from serving_layer.run.service import Service, Worker
+from serving_layer.transport.sockets import ServeError, bind, reserve
+from serving_layer.transport.tls import Certificate
 
 log = logging.getLogger("serving_layer")
 
 
 CODES = {
     ConfigError: process.EXIT_USAGE,
-    process.MissingTopicError: process.EXIT_UNAVAILABLE,
+    MissingTopicError: process.EXIT_UNAVAILABLE,
     ServeError: process.EXIT_FAILED,
 }
 
@@ -35,8 +38,8 @@ CODES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the serving layer; returns the process's exit code."""
     process.keep_files_private()
-    process.keep_memory_small()
-    process.log_to_stderr()
+    keep_memory_small()
+    log_to_stderr()
     given = process.parser("serving", "The serving layer.").parse_args(arguments)
     return process.exit_code(lambda: serve(process.settings_of(given)), CODES)
 
@@ -66,7 +69,7 @@ def serve(settings: Settings) -> int:
 
 
 def _check_topics(settings: Settings) -> int:
-    process.check_topics(settings, with_input=not settings.serving.api.read_only)
+    check_topics(settings, with_input=not settings.serving.api.read_only)
     return 0
 
 

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from flask import Blueprint
 
     from common.config import Settings
-    from common.messages import MessageError
-    from common.updates import ModelMessage
+    from common.replica.updates import ModelMessage
+    from common.wire.messages import MessageError
 
 
 class ServingModel(Protocol):
@@ -65,4 +65,4 @@ class ServingFamily(Protocol):
     """What a family's serving module offers beside ``Serving``."""
 
     def blueprint(self, settings: Settings) -> Blueprint:
-        """Return the family's routes; they ask ``serving_layer.http.model()`` per request."""
+        """Return the family's routes; they ask ``serving_layer.routes.model()`` per request."""

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING
 if __name__ == "__main__" and not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from common import process
+from common.base.paths import home
 from common.broker import open_broker
+from common.broker.topics import InputLostError, MissingTopicError, check_topics
 from common.config import ConfigError, Settings
-from common.input_position import InputLostError
-from common.paths import home
-from common.spark_conf import SparkSetupError, spark_properties
+from common.runtime import process
+from common.runtime.families import family_module, input_lines
+from common.runtime.spark import SparkSetupError, spark_properties
+from common.telemetry.logs import log_to_stderr
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -35,7 +37,7 @@ log = logging.getLogger("speed_layer")
 
 CODES = {
     ConfigError: process.EXIT_USAGE,
-    process.MissingTopicError: process.EXIT_UNAVAILABLE,
+    MissingTopicError: process.EXIT_UNAVAILABLE,
     SparkSetupError: process.EXIT_UNAVAILABLE,
     InputLostError: process.EXIT_FAILED,
 }
@@ -44,7 +46,7 @@ CODES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the speed layer; returns the process's exit code."""
     process.keep_files_private()
-    process.log_to_stderr()
+    log_to_stderr()
     given = process.parser("speed", "The speed layer.").parse_args(arguments)
     return process.exit_code(lambda: run(process.settings_of(given)), CODES)
 
@@ -57,10 +59,10 @@ def run(settings: Settings) -> int:
     ConfigError, MissingTopicError, SparkSetupError, InputLostError
         If it cannot start or go on; the text says what to do.
     """
-    lines = process.input_lines(settings)
-    family = process.family_module(settings.app, "speed_layer", ("Speed",))
-    process.check_topics(settings, with_dead_letters=True)
-    from speed_layer.layer import Family, SpeedLayer
+    lines = input_lines(settings)
+    family = family_module(settings.app, "speed_layer", ("Speed",))
+    check_topics(settings, with_dead_letters=True)
+    from speed_layer.run.layer import Family, SpeedLayer
 
     layer = SpeedLayer(
         settings,

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from common.config import Settings
-    from common.updates import ModelMessage
+    from common.replica.updates import ModelMessage
 
 
 class SpeedModel(Protocol):

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from cli.local_kafka import LocalKafka
-from common import paths
+from common.base import paths
 from common.config import Spark
-from common.spark_conf import spark_properties
+from common.runtime.spark import spark_properties
+from stack.local_kafka import LocalKafka
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from common.forest import ForestModel, Leaves, Parameters
-from common.forest_layout import Tree, lay_out
-from common.pmml_fields import Fields
-from common.schema import InputSchema
+from common.apps.forest.layout import Tree, lay_out
+from common.apps.forest.model import ForestModel, Leaves, Parameters
+from common.records.pmml_fields import Fields
+from common.records.schema import InputSchema
 
 COLOURS = ("red", 'deep "blue"', "sea green", "back\\slash", "<&>", "grün")
 CLASSES = ("no", "may be", "yes")

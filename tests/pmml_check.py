@@ -9,8 +9,8 @@ from typing import Any
 
 from lxml import etree
 
-from cli import jars
-from serving_layer.evaluator import Evaluator
+from serving_layer.apps.pmml.evaluator import Evaluator
+from stack import jars
 
 
 def schema_errors(document: bytes) -> list[str]:

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from cli.__main__ import VERBS
-from common.config import families, load, settings_type
-from common.config_fields import Keys
-from serving_layer.app import create_app
+from common.config.keys import Keys
+from common.runtime.configuration import load, settings_type
+from common.runtime.families import families
+from serving_layer.run.app import create_app
 from tests.serving_layer.held import Held
 
 ROOT = Path(__file__).parent.parent

@@ -17,17 +17,17 @@ import pyarrow as pa
 import pytest
 from werkzeug.test import create_environ
 
-from common.als_pmml import AlsModel, write_als_pmml
-from common.apps.als import encode_update
-from common.config import load
-from common.factors import FactorMatrix
-from common.solver import Solver
-from common.updates import ModelMessage
-from serving_layer.app import create_app
-from serving_layer.apps.als import Serving
+from common.apps.als.payload import encode_update
+from common.apps.als.pmml import AlsModel, write_als_pmml
+from common.factors.matrix import FactorMatrix
+from common.factors.solver import Solver
+from common.replica.updates import ModelMessage
+from common.runtime.configuration import load
+from serving_layer.apps.als.routes import Serving
 from serving_layer.apps.wordcount import Serving as WordCount
-from serving_layer.top_n import ExactIndex, LiveFactors, Query, dots
-from speed_layer.apps.als import Speed
+from serving_layer.run.app import create_app
+from serving_layer.search import ExactIndex, LiveFactors, Query, dots
+from speed_layer.apps.als.model import Speed
 from tests.serving_layer.held import Held
 
 N_FACTORS = 10
@@ -117,7 +117,7 @@ def test_rows_that_an_exact_scan_scores_again(n_rows: int, monkeypatch: pytest.M
         scored.append(len(rows))
         return dots(rows, query)
 
-    monkeypatch.setattr("serving_layer.top_n.exact.dots", counting)
+    monkeypatch.setattr("serving_layer.search.exact.dots", counting)
     found = index.top_n([Query(query, 10) for query in vectors[:32]])
     assert [len(top.rows) for top in found] == [10] * 32
     # Ten groups of at most 128 rows hold the ten best.

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from batch_layer.api import BatchContext, Built
 from common.apps.wordcount import NEIGHBOURS_FILE, neighbours
 from common.config import Settings
-from common.model_store import Generation
+from common.store.generations import Generation
 
 
 class Batch:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from common.config import Section
-from common.config_types import Heap
+from common.config.types import Heap
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from common.base.lines import parse_line
 from common.config import Settings
-from common.lines import parse_line
-from common.messages import MessageError
+from common.wire.messages import MessageError
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -4,8 +4,8 @@ from flask import Blueprint, Response
 
 from common.apps.wordcount import read_model, read_update
 from common.config import Settings
-from common.updates import ModelMessage
-from serving_layer import http
+from common.replica.updates import ModelMessage
+from serving_layer import routes as http
 
 
 class Serving:

@@ -4,9 +4,9 @@ import orjson
 import pyarrow as pa
 
 from common.apps.wordcount import NEIGHBOURS_FILE, neighbours, read_model, read_update
+from common.base.lines import join_line
 from common.config import Settings
-from common.lines import join_line
-from common.updates import ModelMessage
+from common.replica.updates import ModelMessage
 
 
 class Speed:

@@ -14,13 +14,14 @@ from kafka.admin import NewPartitions
 from kafka.structs import TopicPartition
 from pyspark.sql import Row, SparkSession
 
-from batch_layer.history import History
-from batch_layer.ingest import Ingest, Ingested
-from batch_layer.layer import BatchLayer, Resources
+from batch_layer.history.ingest import Ingest, Ingested
+from batch_layer.history.table import History
+from batch_layer.run.layer import BatchLayer, Resources
 from common.broker import Broker, Record, open_broker
 from common.broker.api import read_all
-from common.config import Settings, load
-from common.model_store import ModelStore
+from common.config import Settings
+from common.runtime.configuration import load
+from common.store.generations import ModelStore
 
 _numbers = itertools.count()
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from common.messages import MODEL, Message
+from common.wire.messages import MODEL, Message
 
 if TYPE_CHECKING:
     from tests.batch_layer.conftest import Place

@@ -16,8 +16,8 @@ from benchmarks.alongside import alongside
 from benchmarks.als_data import Shape, make, write_generation
 from benchmarks.growth_plot import Curve, draw
 from benchmarks.top_n_peers import TOP, best_unknown
-from common.factor_files import ITEM_FACTORS, USER_FACTORS, read_factors
-from common.model_store import ModelStore
+from common.factors.files import ITEM_FACTORS, USER_FACTORS, read_factors
+from common.store.generations import ModelStore
 
 SHAPE = Shape(n_items=70_000, n_users=50, n_factors=4)
 

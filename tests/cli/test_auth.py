@@ -12,7 +12,7 @@ from typing import ClassVar
 import pytest
 
 from cli.__main__ import main
-from common.credentials import read_users, sha256
+from common.config.credentials import read_users, sha256
 
 
 @pytest.fixture

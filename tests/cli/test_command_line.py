@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from cli import doctor, jars, paths, ports
+from cli import doctor
 from cli.__main__ import main
-from cli.errors import UserError
-from cli.local_kafka import LocalKafka
 from common import __version__
+from stack import jars, paths, ports
+from stack.errors import UserError
+from stack.local_kafka import LocalKafka
 
 
 @pytest.fixture

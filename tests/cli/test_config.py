@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cli.__main__ import main
-from common.config_reference import reference_markdown, reference_toml
+from common.config.reference import reference_markdown, reference_toml
+from common.runtime.configuration import settings_type
 
 Captured = pytest.CaptureFixture[str]
 
@@ -94,6 +95,6 @@ def test_the_variable_names_the_file(
 
 def test_reference_is_printed_as_toml_or_tables(capsys: Captured) -> None:
     assert main(["config", "reference"]) == 0
-    assert capsys.readouterr().out == reference_toml()
+    assert capsys.readouterr().out == reference_toml(settings_type())
     assert main(["config", "reference", "--markdown"]) == 0
-    assert capsys.readouterr().out == reference_markdown()
+    assert capsys.readouterr().out == reference_markdown(settings_type())

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from batch_layer.lock import AlreadyRunningError, only_one
+from batch_layer.run.lock import AlreadyRunningError, only_one
 from cli.__main__ import main
 from common.broker.memory import MemoryBroker
-from common.config import load, settings_type
-from common.messages import Message, Progress
-from common.model_store import PARTIAL, Generation, Manifest, ModelStore
+from common.runtime.configuration import load, settings_type
+from common.store.generations import PARTIAL, Generation, Manifest, ModelStore
+from common.wire.messages import Message, Progress
 
 Captured = pytest.CaptureFixture[str]
 BROKER = "memory://test-model"

@@ -9,12 +9,13 @@ import pytest
 
 from cli.__main__ import main
 from common.broker.memory import MemoryBroker
-from common.messages import Message
-from common.model_store import ModelStore
+from common.store.generations import ModelStore
+from common.wire.messages import Message
 
 Captured = pytest.CaptureFixture[str]
 BROKER = "memory://test-import"
-DOCUMENT = Path(__file__).parent.parent / "serving_layer" / "apps" / "documents" / "forest.pmml"
+DOCUMENTS = Path(__file__).parent.parent / "serving_layer" / "apps" / "pmml" / "documents"
+DOCUMENT = DOCUMENTS / "forest.pmml"
 FLAGS = ["--set", "app=pmml", "--set", "pmml.heap=256m"]
 
 

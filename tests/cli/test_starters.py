@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.paths import ROOT
+from stack.paths import ROOT
 
 TOOLS = ("bash", "env", "dirname", "readlink", "cmp", "mkdir", "cat", "grep", "python3")
 

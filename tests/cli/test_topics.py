@@ -66,7 +66,7 @@ def test_setup_tells_another_number_of_partitions(
 def test_the_update_topic_takes_the_largest_model_and_keeps_it(
     broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cli.topics import wanted_topics
+    from stack.topics import wanted_topics
 
     settings = Settings.model_validate({"update_topic": {"retention_hours": 2}})
     update = wanted_topics(settings)[1]

@@ -9,15 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from cli import ports, up
+from cli import up
 from cli.__main__ import main
 from cli.down import stop_all
-from cli.errors import UserError
-from cli.launch import Launch
-from cli.local_kafka import LocalKafka
-from cli.processes import Background
-from cli.stack import LAYERS, rows, started_broker_mark
-from common.config import Settings, load
+from common.config import Settings
+from common.runtime.configuration import load
+from stack import ports
+from stack.errors import UserError
+from stack.launch import Launch
+from stack.layers import LAYERS, rows, started_broker_mark
+from stack.local_kafka import LocalKafka
+from stack.processes import Background
 
 SPARK_LAYER = (
     "print('INFO x: some layer started, app als', flush=True); import time; time.sleep(600)"

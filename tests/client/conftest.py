@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from gemsbok_client import Client, Retry
 
-from tests.serving_layer.apps import als_fixture
+from tests.serving_layer.apps.als import fixture as als_fixture
 from tests.serving_layer.conftest import run  # noqa: F401
 
 QUICK = Retry(attempts=3, first=0.001, longest=0.01)

@@ -15,11 +15,11 @@ import pytest
 import trustme
 from gemsbok_client import ApiError, Client, Event, IngestError, UnreachableError
 
-from common.credentials import new_user, write_users
-from serving_layer.bridge import Limits
-from serving_layer.tls import Certificate
+from common.config.credentials import new_user, write_users
+from serving_layer.transport.bridge import Limits
+from serving_layer.transport.tls import Certificate
 from tests.client.conftest import QUICK
-from tests.serving_layer.apps import als_fixture
+from tests.serving_layer.apps.als import fixture as als_fixture
 from tests.serving_layer.running import Running
 
 ROOT = Path(__file__).parents[2]

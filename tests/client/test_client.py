@@ -13,10 +13,12 @@ from gemsbok_client import ApiError, Client, ClientError, Event, IngestError, Un
 from gemsbok_client.version import VERSION
 
 import common
-from serving_layer.app import create_app
+from serving_layer.run.app import create_app
 from tests.client.conftest import QUICK, Live
 from tests.forests import oryx_model
-from tests.serving_layer.apps import test_forest, test_kmeans, test_pmml
+from tests.serving_layer.apps.forest import test_routes as test_forest
+from tests.serving_layer.apps.kmeans import test_routes as test_kmeans
+from tests.serving_layer.apps.pmml import test_routes as test_pmml
 from tests.serving_layer.held import Held
 
 README = Path(__file__).parents[2] / "client" / "README.md"

@@ -14,10 +14,11 @@ import pyarrow as pa
 import pytest
 
 from batch_layer.api import BatchContext
-from common.config import Settings, families, load
-from common.model_store import Generation, Manifest, ModelStore
-from common.process import has_layer
-from common.updates import stored
+from common.config import Settings
+from common.replica.updates import stored
+from common.runtime.configuration import load
+from common.runtime.families import families, has_layer
+from common.store.generations import Generation, Manifest, ModelStore
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pyarrow as pa
 import pytest
 
-from common.model_store import Generation
+from common.store.generations import Generation
 from tests.conformance.conftest import Family
 
 pytestmark = [pytest.mark.integration, pytest.mark.layers("batch")]

@@ -13,9 +13,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from common.broker.memory import MemoryBroker
-from common.messages import MessageError
-from common.model_store import Generation
-from serving_layer.app import create_app
+from common.store.generations import Generation
+from common.wire.messages import MessageError
+from serving_layer.run.app import create_app
 from tests.conformance.conftest import Family, events
 from tests.pmml_check import schema_errors
 from tests.serving_layer.held import Held

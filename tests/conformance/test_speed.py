@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from common.messages import MessageError
-from common.model_store import Generation
+from common.store.generations import Generation
+from common.wire.messages import MessageError
 from tests.conformance.conftest import Family, events
 
 pytestmark = [pytest.mark.integration, pytest.mark.layers("speed")]

@@ -13,7 +13,7 @@ import importlib
 import sys
 from pathlib import Path
 
-from common.paths import home
+from common.base.paths import home
 
 CORPUS = Path(__file__).parent / "corpus"
 

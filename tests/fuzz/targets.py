@@ -15,20 +15,20 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from common.als_events import check
-from common.als_payload import decode_update
-from common.als_pmml import read_als_pmml
-from common.dead_letters import refusals
-from common.lines import LineError, join_line, parse_line
-from common.messages import Message, MessageError, Progress
-from common.model_store import Manifest, ModelStore, StoreError
-from common.pmml import PmmlError, parse
-from serving_layer.als_events import with_defaults
-from serving_layer.auth.digest import Digest, LoginError
-from serving_layer.bodies import json_lines
-from serving_layer.decoding import Budget, multipart_texts, plain_text, unpack
-from serving_layer.errors import ApiError
-from serving_layer.paths import canonical
+from common.apps.als.events import check
+from common.apps.als.payload import decode_update
+from common.apps.als.pmml import read_als_pmml
+from common.base.lines import LineError, join_line, parse_line
+from common.pmml.documents import PmmlError, parse
+from common.store.generations import Manifest, ModelStore, StoreError
+from common.wire.dead_letters import refusals
+from common.wire.messages import Message, MessageError, Progress
+from serving_layer.access.digest import Digest, LoginError
+from serving_layer.apps.als.events import with_defaults
+from serving_layer.http.decoding import Budget, multipart_texts, plain_text, unpack
+from serving_layer.http.errors import ApiError
+from serving_layer.http.paths import canonical
+from serving_layer.request.bodies import json_lines
 
 Target = Callable[[bytes], None]
 

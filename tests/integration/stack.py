@@ -15,9 +15,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli import ports
 from common.broker import Broker, open_broker
-from common.config import Settings, load
+from common.config import Settings
+from common.runtime.configuration import load
+from stack import ports
 
 
 def wait_until(condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:

@@ -20,14 +20,14 @@ from typing import Any
 
 import pytest
 
-from cli import paths, ports
-from cli.files import last_lines
-from cli.launch import Launch, by_spark_submit, layer_arguments, spark_home
-from cli.topics import create_topics
 from common.broker import Broker, open_broker
 from common.broker.api import read_all
-from common.config import load
-from common.messages import MODEL, PROGRESS, UP, Message, Progress
+from common.runtime.configuration import load
+from common.wire.messages import MODEL, PROGRESS, UP, Message, Progress
+from stack import paths, ports
+from stack.files import last_lines
+from stack.launch import Launch, by_spark_submit, layer_arguments, spark_home
+from stack.topics import create_topics
 
 pytestmark = pytest.mark.integration
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from common.paths import ROOT, home
+from common.base.paths import ROOT, home
 from tests.integration.stack import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]

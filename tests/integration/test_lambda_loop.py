@@ -11,9 +11,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli import ports
 from common.broker.api import read_all
-from common.messages import PROGRESS, Message, Progress
+from common.wire.messages import PROGRESS, Message, Progress
+from stack import ports
 from tests.integration.stack import Stack, stack, wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]

@@ -16,9 +16,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from common.broker.memory import MemoryBroker
-from common.config import Settings, load
-from serving_layer.app import create_app
-from serving_layer.bridge import Limits
+from common.config import Settings
+from common.runtime.configuration import load
+from serving_layer.run.app import create_app
+from serving_layer.transport.bridge import Limits
 from tests.serving_layer import held
 from tests.serving_layer.held import input_topic
 from tests.serving_layer.running import Running

@@ -9,9 +9,10 @@ import threading
 
 from flask import Flask
 
-from serving_layer.bridge import Limits
-from serving_layer.server import HttpServer, Stopping, bind
-from serving_layer.tls import Certificate
+from serving_layer.transport.bridge import Limits
+from serving_layer.transport.server import HttpServer, Stopping
+from serving_layer.transport.sockets import bind
+from serving_layer.transport.tls import Certificate
 
 
 class Running:

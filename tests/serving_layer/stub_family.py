@@ -11,8 +11,8 @@ import pyarrow as pa
 from flask import Blueprint, Response
 
 from common.config import Settings
-from common.updates import ModelMessage
-from serving_layer.http import (
+from common.replica.updates import ModelMessage
+from serving_layer.routes import (
     Form,
     body_lines,
     describe,

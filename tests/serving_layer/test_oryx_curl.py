@@ -16,12 +16,13 @@ from typing import Any
 import httpx
 import pytest
 
-from serving_layer.app import create_app
+from serving_layer.run.app import create_app
 from tests.forests import CLASSES
-from tests.serving_layer.apps import als_fixture, test_kmeans
-from tests.serving_layer.apps.als_fixture import OddOutProvider
+from tests.serving_layer.apps.als import fixture as als_fixture
+from tests.serving_layer.apps.als.fixture import OddOutProvider
+from tests.serving_layer.apps.forest import test_resources as test_forest_v1
+from tests.serving_layer.apps.kmeans import test_routes as test_kmeans
 from tests.serving_layer.held import Held, input_topic, sent_lines
-from tests.serving_layer.v1 import test_forest_v1
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 

@@ -17,13 +17,13 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     NewPartitions,
 )
 
-from cli import ports
-from cli.local_kafka import LocalKafka
 from common.broker import Broker, BrokerError, Producer, Reader, Record
 from common.broker.api import read_all
 from common.broker.confluent import client_config as confluent_config
 from common.broker.kafka_python import client_config as kafka_python_config
 from common.config import BrokerClient
+from stack import ports
+from stack.local_kafka import LocalKafka
 from tests.common.broker.conftest import connect
 
 # kafka-python leaves a socket whose connection was refused to the garbage collector.

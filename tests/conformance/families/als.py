@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from common.known_items import KnownItems
-from serving_layer.apps.als import Serving
+from common.factors.known_items import KnownItems
+from serving_layer.apps.als.routes import Serving
 
 SETTINGS: dict[str, object] = {
     "als.hyperparams.features": 4,

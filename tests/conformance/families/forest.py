@@ -7,8 +7,8 @@ import random
 import numpy as np
 import pyarrow as pa
 
-from common.example_columns import parse
-from serving_layer.apps.forest import Serving
+from common.records.columns import parse
+from serving_layer.apps.forest.routes import Serving
 
 SETTINGS: dict[str, object] = {
     "input_schema.feature_names": ["id", "size", "weight", "colour", "ripe"],

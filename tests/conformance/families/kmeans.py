@@ -7,8 +7,8 @@ import random
 
 import pyarrow as pa
 
-from common.example_columns import parse
-from serving_layer.apps.kmeans import Serving
+from common.records.columns import parse
+from serving_layer.apps.kmeans.routes import Serving
 
 SETTINGS: dict[str, object] = {
     "input_schema.feature_names": ["id", "x", "y", "colour"],

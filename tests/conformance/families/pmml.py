@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from serving_layer.apps.pmml import Serving
+from serving_layer.apps.pmml.routes import Serving
 
-DOCUMENTS = Path(__file__).parents[2] / "serving_layer" / "apps" / "documents"
+DOCUMENTS = Path(__file__).parents[2] / "serving_layer" / "apps" / "pmml" / "documents"
 DOCUMENT = (DOCUMENTS / "forest.pmml").read_bytes()
 
 SETTINGS: dict[str, object] = {"pmml.heap": "256m"}

@@ -8,11 +8,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from common.broker.memory import MemoryBroker
-from common.config import load
-from common.messages import MessageError
-from common.updates import ModelMessage
-from serving_layer.app import create_app
+from common.replica.updates import ModelMessage
+from common.runtime.configuration import load
+from common.wire.messages import MessageError
 from serving_layer.apps.wordcount import Serving
+from serving_layer.run.app import create_app
 from tests.serving_layer.held import Held, sent_lines
 
 JSON = {"Accept": "application/json"}

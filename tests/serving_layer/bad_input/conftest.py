@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from common.lines import parse_line
-from serving_layer.bridge import Limits
-from tests.serving_layer.apps.als_fixture import Served, from_files, serve
+from common.base.lines import parse_line
+from serving_layer.transport.bridge import Limits
+from tests.serving_layer.apps.als.fixture import Served, from_files, serve
 from tests.serving_layer.bad_input.requests import BODY_LIMIT, get, post
 from tests.serving_layer.running import Running
 

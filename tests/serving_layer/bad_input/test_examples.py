@@ -8,15 +8,15 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from common.config import load
-from common.encoding import Encoding
-from common.kmeans_clusters import Clusters
-from common.kmeans_pmml import KMeansModel, write_kmeans_pmml
-from common.kmeans_transform import Transformation
-from common.schema import InputSchema
-from common.updates import ModelMessage
-from serving_layer.app import create_app
-from serving_layer.apps.kmeans import Serving
+from common.apps.kmeans.clusters import Clusters
+from common.apps.kmeans.pmml import KMeansModel, write_kmeans_pmml
+from common.apps.kmeans.transform import Transformation
+from common.records.encoding import Encoding
+from common.records.schema import InputSchema
+from common.replica.updates import ModelMessage
+from common.runtime.configuration import load
+from serving_layer.apps.kmeans.routes import Serving
+from serving_layer.run.app import create_app
 from tests.serving_layer.bad_input.conftest import LIMITS
 from tests.serving_layer.bad_input.requests import get, post
 from tests.serving_layer.held import Held

@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from common.broker import BrokerError
-from serving_layer import idempotency
-from serving_layer.idempotency import KEEP_SECONDS, Writes
-from serving_layer.tables import PLACES, SPARE
+from serving_layer.access.tables import PLACES, SPARE
+from serving_layer.request import idempotency
+from serving_layer.request.idempotency import KEEP_SECONDS, Writes
 from tests.serving_layer.bad_input.conftest import AlsServer
 from tests.serving_layer.bad_input.requests import post
 
@@ -123,8 +123,8 @@ def test_keys_are_forgotten_after_a_time_and_beyond_a_number(
 DIES = """
 import multiprocessing, os
 from flask import Flask
-from serving_layer.errors import ApiError
-from serving_layer.idempotency import Writes
+from serving_layer.http.errors import ApiError
+from serving_layer.request.idempotency import Writes
 writes = Writes()
 def send(key, write):
     with Flask("x").test_request_context(headers={"Idempotency-Key": key}):

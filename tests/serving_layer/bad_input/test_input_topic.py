@@ -7,9 +7,9 @@ import hashlib
 import pyarrow as pa
 import pytest
 
-from common.config import load
-from common.dead_letters import DeadLetter, refusals
-from common.process import input_lines
+from common.runtime.configuration import load
+from common.runtime.families import input_lines
+from common.wire.dead_letters import DeadLetter, refusals
 
 LIMIT = 1024
 BOTH = [b"u,i,1,5", b"v,j"]

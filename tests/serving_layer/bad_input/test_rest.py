@@ -11,7 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
-from common.apps.als import encode_update
+from common.apps.als.payload import encode_update
 from tests.serving_layer.bad_input.conftest import LIMITS, AlsServer
 from tests.serving_layer.bad_input.requests import Row, get, packed, post, unfinished
 from tests.serving_layer.bad_input.rest_rows import GOOD, ROWS

@@ -14,18 +14,18 @@ from pathlib import Path
 import pytest
 
 from cli.__main__ import main
-from common.als_pmml import AlsModel, read_als_pmml, write_als_pmml
+from common.apps.als.pmml import AlsModel, read_als_pmml, write_als_pmml
+from common.base.paths import ROOT
 from common.config import ConfigError
-from common.paths import ROOT
-from common.pmml import PmmlError
-from common.process import OneLine
-from serving_layer.replies import respond_ids
-from serving_layer.rescorer import load_providers
-from tests.serving_layer.apps.als_fixture import pmml
+from common.pmml.documents import PmmlError
+from common.telemetry.logs import OneLine
+from serving_layer.apps.als.rescorer import load_providers
+from serving_layer.http.replies import respond_ids
+from tests.serving_layer.apps.als.fixture import pmml
 from tests.serving_layer.bad_input.conftest import AlsServer
 from tests.serving_layer.bad_input.test_update_topic import Readers
 
-PACKAGES = ("common", "batch_layer", "speed_layer", "serving_layer", "cli")
+PACKAGES = ("common", "batch_layer", "speed_layer", "serving_layer", "stack", "demo", "cli")
 HOSTILE = ["]]>", "&amp;<a>", "=1+1", '"quoted"', "\u202eevil", "<script>", "a b", "\\"]
 
 

@@ -14,7 +14,10 @@ import pytest
 from common.broker import BrokerError, Record
 from common.broker.api import read_all
 from common.broker.memory import MemoryBroker
-from common.messages import (
+from common.replica.updates import ModelMessage, stored
+from common.store.generations import Generation, ModelStore, StoreError
+from common.store.signing import signature
+from common.wire.messages import (
     MODEL,
     MODEL_REF,
     PROGRESS,
@@ -24,15 +27,12 @@ from common.messages import (
     Stamp,
     sha256_hex,
 )
-from common.model_store import Generation, ModelStore, StoreError
-from common.signing import signature
-from common.updates import ModelMessage, stored
-from serving_layer.apps.als import Serving
-from serving_layer.consumer import Consumer
-from serving_layer.generations import Sources
-from speed_layer.apps.als import Speed
-from speed_layer.follower import KEPT_BYTES, Follower
-from tests.serving_layer.apps.als_fixture import commit, pmml, settings
+from serving_layer.apps.als.routes import Serving
+from serving_layer.model.consumer import Consumer
+from serving_layer.model.generations import Sources
+from speed_layer.apps.als.model import Speed
+from speed_layer.run.follower import KEPT_BYTES, Follower
+from tests.serving_layer.apps.als.fixture import commit, pmml, settings
 
 TOPIC = "gemsbok.update"
 VECTOR = '["X","U0",[1.0,2.0],["I0"]]'

@@ -5,10 +5,10 @@ import pyarrow as pa
 import pytest
 
 from common.apps.wordcount import NEIGHBOURS_FILE, neighbours
-from common.config import load
-from common.messages import MessageError
-from common.model_store import Manifest, ModelStore
-from common.updates import ModelMessage
+from common.replica.updates import ModelMessage
+from common.runtime.configuration import load
+from common.store.generations import Manifest, ModelStore
+from common.wire.messages import MessageError
 from speed_layer.apps.wordcount import Speed
 
 PAST = ["a b", "a c", "d"]

@@ -1,0 +1,5 @@
+"""The random forest in the batch layer."""
+
+from batch_layer.apps.forest.update import Batch
+
+__all__ = ["Batch"]

@@ -1,0 +1,1 @@
+"""The kit of batch families with an input schema: examples read on the driver or on executors."""

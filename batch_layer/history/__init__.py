@@ -1,0 +1,1 @@
+"""The history: one Delta table, filled from the input topic and split at the cut."""

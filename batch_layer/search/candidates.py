@@ -1,0 +1,95 @@
+"""What a search has tried, kept with the generation: a table and a plot of its candidates."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from batch_layer.search.trials import Trial
+
+TABLE = "candidates.csv"
+PLOT = "candidates.png"
+#: What the table's first column is called, and the axis where hyperparameters do not differ.
+NUMBER = "candidate"
+
+#: Inches and dots per inch of one hyperparameter's panel.
+PANEL = (3.2, 2.6)
+DPI = 100
+#: Panels in a plot: more hyperparameters are not searched through at once.
+MAX_PANELS = 6
+
+
+def write_candidates(trials: Sequence[Trial], best: Trial, directory: Path) -> None:
+    """Write table and plot; the same trials give the same bytes.
+
+    Parameters
+    ----------
+    trials : sequence of Trial
+        All that were built.
+    best : Trial
+        The one whose hyperparameters are published.
+    directory : Path
+        Of the generation.
+    """
+    _write_table(trials, best, directory / TABLE)
+    _draw(trials, best, directory / PLOT)
+
+
+def _write_table(trials: Sequence[Trial], best: Trial, path: Path) -> None:
+    rows = [
+        {
+            NUMBER: trial.candidate.number,
+            **trial.candidate.hyperparameters,
+            "seed": trial.candidate.seed,
+            **trial.metrics(),
+            "best": "yes" if trial is best else "",
+        }
+        for trial in trials
+    ]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns.sort(key="best".__eq__)
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _draw(trials: Sequence[Trial], best: Trial, path: Path) -> None:
+    # pyplot would keep state for the whole process.
+    from matplotlib.figure import Figure
+
+    varied = _varied(trials)[:MAX_PANELS] or [NUMBER]
+    figure = Figure((PANEL[0] * len(varied), PANEL[1]), DPI, layout="constrained")
+    row = figure.subplots(1, len(varied), sharey=True, squeeze=False)[0]
+    for axes, name in zip(row, varied, strict=True):
+        _panel(axes, name, [trial for trial in trials if not trial.unknown], best)
+    row[0].set_ylabel("score (higher is better)")
+    figure.savefig(path)
+
+
+def _varied(trials: Sequence[Trial]) -> list[str]:
+    """Return the hyperparameters in which the candidates differ."""
+    given = [trial.candidate.hyperparameters for trial in trials]
+    return [name for name in given[0] if any(one[name] != given[0][name] for one in given)]
+
+
+def _panel(axes: Axes, name: str, trials: Sequence[Trial], best: Trial) -> None:
+    """Draw score over one hyperparameter; values that are no numbers in order of appearance."""
+    values = [_value(trial, name) for trial in trials]
+    if not all(isinstance(value, (int, float)) for value in values):
+        values = [str(value) for value in values]
+    axes.scatter(values, [trial.score for trial in trials], s=18)
+    for trial, value in zip(trials, values, strict=True):
+        if trial is best:
+            axes.scatter([value], [trial.score], s=70, facecolors="none", edgecolors="C3")
+    axes.set_xlabel(name)
+    axes.grid(alpha=0.3)
+
+
+def _value(trial: Trial, name: str) -> Any:
+    return trial.candidate.hyperparameters.get(name, trial.candidate.number)

@@ -1,0 +1,255 @@
+"""ALS events: from lines to columns of users, items and strengths.
+
+A line is ``user,item[,strength[,timestamp]]``: no strength means 1, an empty one deletes; the
+timestamp is in ms since 1970, and Kafka's own stands in where it is missing.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from common.base.numeric_text import MAX_NUMBER, read_numbers
+from common.records.line_columns import plain_columns, sparse_strings, split_columns
+
+log = logging.getLogger(__name__)
+
+MAX_ID_BYTES = 1024
+MAX_STRENGTH = MAX_NUMBER
+
+_IDS = pa.dictionary(pa.int32(), pa.string())
+#: Of a line's tokens.  Integers are strings: Arrow would take hexadecimal ones too.
+_KINDS = (_IDS, _IDS, pa.float64(), pa.string())
+#: Lines from which on it pays to prepare for reading in bulk.
+_MANY = 2000
+_MS_PER_DAY = 86_400_000
+_MAX_TIMESTAMP = str(2**63 - 1)
+#: Kafka offsets stay far below this, so that a partition and an offset fit into one int64.
+_OFFSETS = 1 << 48
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Events as columns of equal length.
+
+    Attributes
+    ----------
+    users, items : DictionaryArray of string, int32 indices
+        Who, and with what.
+    values : ndarray of float64
+        Strengths; NaN deletes.
+    timestamps : ndarray of int64
+        Milliseconds since 1970.
+    positions : ndarray of int64
+        Order of events with equal timestamps: by partition, then offset.
+    """
+
+    users: pa.DictionaryArray
+    items: pa.DictionaryArray
+    values: NDArray[np.float64]
+    timestamps: NDArray[np.int64]
+    positions: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return len(self.values)
+
+    def take(self, rows: NDArray[Any]) -> Interactions:
+        """Return the events of these rows, given by number or as a mask."""
+        numbers = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        picked = pa.array(numbers)
+        return Interactions(
+            self.users.take(picked),
+            self.items.take(picked),
+            self.values[numbers],
+            self.timestamps[numbers],
+            self.positions[numbers],
+        )
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """Lines as columns, with the reason for each that cannot be read."""
+
+    users: pa.DictionaryArray
+    items: pa.DictionaryArray
+    values: NDArray[np.float64]
+    timestamps: pa.Int64Array
+    reasons: pa.StringArray
+
+
+def check(lines: pa.StringArray) -> pa.StringArray:
+    """Return why each line is refused, null where it is good.
+
+    A reason is ``code: message`` with the code ``empty_id``, ``id_too_long``, ``bad_id``,
+    ``bad_strength`` or ``bad_timestamp``, or a message alone where the line has no fields to
+    speak of.
+    """
+    return _read(lines).reasons
+
+
+def parse(events: pa.RecordBatch) -> Interactions:
+    """Read events; a line that :func:`check` refuses is left out, with a warning.
+
+    Parameters
+    ----------
+    events : RecordBatch
+        Columns ``partition, offset, timestamp`` (integers; ms) and ``value`` (string).
+    """
+    lines = _read(events["value"])
+    timestamps = pc.coalesce(lines.timestamps, events["timestamp"].cast(pa.int64()))
+    partitions, offsets = (
+        events[name].to_numpy(zero_copy_only=False).astype(np.int64)
+        for name in ("partition", "offset")
+    )
+    found = Interactions(
+        lines.users,
+        lines.items,
+        lines.values,
+        timestamps.to_numpy(zero_copy_only=False),
+        partitions * _OFFSETS + offsets,
+    )
+    n_bad = len(lines.reasons) - lines.reasons.null_count
+    if not n_bad:
+        return found
+    log.warning("%d lines left out; the first: %s", n_bad, lines.reasons.drop_null()[0])
+    return found.take(lines.reasons.is_null().to_numpy(zero_copy_only=False))
+
+
+def decay(
+    interactions: Interactions, now: int, factor: float, zero_threshold: float
+) -> Interactions:
+    """Weaken strengths by age, and drop those that have become too weak.
+
+    Oryx's rule: times ``factor`` to the power of the age in days, where timestamps after `now`
+    have no age.  Unlike there, `zero_threshold` compares magnitudes and deletes stay.
+
+    Parameters
+    ----------
+    interactions : Interactions
+        The events.
+    now : int
+        Milliseconds since 1970.
+    factor : float
+        Above 0; 1 weakens nothing.
+    zero_threshold : float
+        Strengths of at most this magnitude are dropped; 0 drops none.
+    """
+    if factor == 1.0 and zero_threshold == 0.0:
+        return interactions
+    age = np.maximum(now - interactions.timestamps, 0) / _MS_PER_DAY
+    values = interactions.values * factor**age
+    weak = (np.abs(values) <= zero_threshold) & (zero_threshold > 0)
+    decayed = Interactions(
+        interactions.users,
+        interactions.items,
+        values,
+        interactions.timestamps,
+        interactions.positions,
+    )
+    return decayed.take(~weak)
+
+
+def _read(lines: pa.StringArray) -> _Lines:
+    """Read lines: in bulk where all of them are plain and good, else by every rule."""
+    lines = lines.cast(pa.string())
+    return (_read_plain(lines) if len(lines) >= _MANY else None) or _read_any(lines)
+
+
+def _read_plain(lines: pa.StringArray) -> _Lines | None:
+    """Read lines of one form, none with quotes and the like; None where one may be refused."""
+    n_tokens = str(lines[0]).count(",") + 1
+    if not 2 <= n_tokens <= len(_KINDS):
+        return None
+    columns = plain_columns(lines, n_tokens, dict(enumerate(_KINDS[:n_tokens])))
+    if columns is None:
+        return None
+    missing = [pa.array(np.ones(len(lines))), pa.nulls(len(lines), pa.string())]
+    users, items, strengths, times = columns + missing[n_tokens - 2 :]
+    timestamps, bad_times = _timestamps(times)
+    in_range = pc.all(pc.less_equal(pc.abs(strengths), MAX_STRENGTH), min_count=0)
+    if bad_times.any() or not (in_range.as_py() and _are_good(users) and _are_good(items)):
+        return None
+    values = strengths.to_numpy(zero_copy_only=False)
+    return _Lines(users, items, values, timestamps, pa.nulls(len(lines), pa.string()))
+
+
+def _are_good(ids: pa.DictionaryArray) -> bool:
+    rules = _id_rules("id", ids.dictionary)
+    return not ids.null_count and not any(broken.any() for broken in rules.values())
+
+
+def _read_any(lines: pa.StringArray) -> _Lines:
+    """Split lines, read their numbers, and apply every rule; the first that fails is named."""
+    (users, items, strengths, times), reasons = split_columns(lines, 2, 4)
+    values, bad_strengths = _strengths(strengths)
+    timestamps, bad_times = _timestamps(times)
+    rules = {
+        **_id_rules("user", users),
+        **_id_rules("item", items),
+        "bad_strength: the strength is not a finite number": bad_strengths,
+        "bad_timestamp: the timestamp is not a positive integer below 2^63": bad_times,
+    }
+    broken = reduce(np.logical_or, rules.values()) & ~_mask(reasons.is_valid())
+    if broken.any():
+        found = {row: _first(rules, row) for row in np.flatnonzero(broken)}
+        reasons = pc.coalesce(reasons, sparse_strings(found, len(lines)))
+    return _Lines(users.dictionary_encode(), items.dictionary_encode(), values, timestamps, reasons)
+
+
+def _first(rules: dict[str, NDArray[np.bool_]], row: Any) -> str:
+    return next(text for text, broken in rules.items() if broken[row])
+
+
+def _id_rules(side: str, ids: pa.StringArray) -> dict[str, NDArray[np.bool_]]:
+    length = pc.binary_length(ids)
+    too_long = f"id_too_long: the {side} has more than {MAX_ID_BYTES} bytes"
+    control = f"bad_id: the {side} holds a control character"
+    return {
+        f"empty_id: the {side} is empty": _mask(pc.equal(length, 0)),
+        too_long: _mask(pc.greater(length, MAX_ID_BYTES)),
+        control: _mask(pc.match_substring_regex(ids, r"\p{Cc}")),
+    }
+
+
+def _strengths(texts: pa.StringArray) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return strengths (1 where missing, NaN where empty) and where they are no numbers."""
+    given = _mask(texts.is_valid()) & ~_mask(pc.equal(texts, ""))
+    numbers = read_numbers(texts.filter(pa.array(given)))
+    values = np.where(_mask(texts.is_null()), 1.0, np.nan)
+    values[given] = numbers
+    bad = given.copy()
+    bad[given] = np.isnan(numbers)
+    return values, bad
+
+
+def _timestamps(texts: pa.StringArray) -> tuple[pa.Int64Array, NDArray[np.bool_]]:
+    """Return timestamps (null where missing or empty) and where they are not as they should."""
+    is_short = pc.less(pc.binary_length(texts), len(_MAX_TIMESTAMP))
+    if pc.all(pc.and_(pc.ascii_is_decimal(texts), is_short), min_count=0).as_py():
+        plain = texts.cast(pa.int64())
+        return plain, _mask(pc.equal(plain, 0))
+    trimmed = pc.ascii_trim_whitespace(texts)
+    length = pc.binary_length(trimmed)
+    short = pc.less(length, len(_MAX_TIMESTAMP))
+    fits = pc.or_(
+        short,
+        pc.and_(pc.equal(length, len(_MAX_TIMESTAMP)), pc.less_equal(trimmed, _MAX_TIMESTAMP)),
+    )
+    is_number = pc.and_(pc.ascii_is_decimal(trimmed), fits)
+    numbers = pc.if_else(is_number, trimmed, None).cast(pa.int64())
+    missing = _mask(pc.equal(texts, "")) | _mask(texts.is_null())
+    return numbers, ~missing & ~_mask(pc.greater(numbers, 0))
+
+
+def _mask(values: pa.BooleanArray) -> NDArray[np.bool_]:
+    """Return a mask, False where a value is null."""
+    found: NDArray[np.bool_] = pc.fill_null(values, False).to_numpy(zero_copy_only=False)
+    return found

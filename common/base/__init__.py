@@ -1,0 +1,1 @@
+"""What everything may import: coded errors, private files, paths, lines, fail points."""

@@ -1,0 +1,133 @@
+"""Who may use the HTTP interface: names, roles and hashed secrets, in one file.
+
+A secret is made here, from 256 random bits, and shown once.  Of a bearer token the file keeps
+its SHA-256: nobody can guess 256 bits, so a slow hash, which passwords that people choose would
+need, protects nothing more and would cost each request milliseconds.  Of a digest password it
+keeps what RFC 7616 calls H(A1), which the protocol needs and which, unlike a token's hash,
+opens the door by itself to whoever reads the file.  So no one but its owner may read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from common.base.private_files import PrivateFileError, read_private
+
+Kind = Literal["bearer", "digest"]
+
+#: What a user may do: query, write events, everything.
+ROLES = ("read", "ingest", "admin")
+#: What the digest's H(A1) is bound to, beside name and password.
+REALM = "gemsbok"
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HASH = re.compile(r"[0-9a-f]{64}")
+
+
+class CredentialsError(ValueError):
+    """The file cannot be used; the text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class User:
+    """One who may log in.
+
+    Attributes
+    ----------
+    name : str
+        Letters, digits, dots, dashes and underscores; 1 to 64.
+    roles : tuple of str
+        Of :data:`ROLES`; ``admin`` includes the others.
+    kind : str
+        ``bearer``, by ``Authorization: Bearer <token>``, or ``digest``, by name and password.
+    hash : str
+        SHA-256 (hex) of the token, or of ``name:realm:password``.
+
+    Raises
+    ------
+    CredentialsError
+        If one of them is not as said.
+    """
+
+    name: str
+    roles: tuple[str, ...]
+    kind: Kind
+    hash: str
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            message = f"the name {self.name!r} is not 1 to 64 letters, digits, '.', '_' and '-'"
+            raise CredentialsError(message)
+        if not self.roles or not set(self.roles) <= set(ROLES):
+            message = f"the roles of {self.name!r} are {list(self.roles)}; known are {list(ROLES)}"
+            raise CredentialsError(message)
+        if self.kind not in ("bearer", "digest") or not _HASH.fullmatch(self.hash):
+            message = f"the kind or the hash of {self.name!r} is not one"
+            raise CredentialsError(message)
+
+    def may(self, role: str) -> bool:
+        """Whether the user has a role."""
+        return role in self.roles or "admin" in self.roles
+
+
+def new_user(name: str, roles: Iterable[str], kind: Kind = "bearer") -> tuple[User, str]:
+    """Make a user; returns it with its secret, which is not kept anywhere."""
+    secret = secrets.token_urlsafe(32)
+    known = secret if kind == "bearer" else f"{name}:{REALM}:{secret}"
+    return User(name, tuple(dict.fromkeys(roles)), kind, sha256(known)), secret
+
+
+def sha256(text: str) -> str:
+    """SHA-256 of a text, as 64 hexadecimal digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read_users(path: Path) -> list[User]:
+    """Read the file of users.
+
+    Raises
+    ------
+    CredentialsError
+        If it is absent, malformed, or others than its owner may read it.
+    """
+    try:
+        data = read_private(path)
+    except PrivateFileError as error:
+        made = "" if path.exists() else "; bin/gemsbok auth add makes it"
+        message = f"{error}{made}"
+        raise CredentialsError(message) from error
+    try:
+        return [_user(entry) for entry in json.loads(data)["users"]]
+    except (ValueError, TypeError, KeyError) as error:
+        message = f"{path} is not a file of users: {error}"
+        raise CredentialsError(message) from error
+
+
+def write_users(path: Path, users: Iterable[User]) -> None:
+    """Replace the file of users at once; only its owner may read it."""
+    content = json.dumps({"users": [asdict(user) for user in users]}, indent=2) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A file that `mkstemp` makes has mode 600 from its first moment.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _user(entry: dict[str, Any]) -> User:
+    return User(**{**entry, "roles": tuple(entry["roles"])})

@@ -1,0 +1,128 @@
+"""What is wrong with a configuration, one line for each key."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from common.config.keys import KeyPath, Keys, allowed, entry_type, is_secret
+from common.config.sources import ENV_PREFIX, Given
+
+MAX_SHOWN = 80
+#: Errors of validators that carry their own sentence.
+_OWN_WORDS = ("value_error", "assertion_error")
+
+
+def unknown_keys(given: Iterable[Given], keys: Keys) -> Iterator[str]:
+    """Yield a line for each value whose key there is not, with the nearest key there is."""
+    for one in given:
+        if one.path in keys.sections:
+            inside = ", ".join(names_in(keys, one.path))
+            yield f"{_dotted(one)} ({one.origin}): is a table with the keys {inside}"
+        elif not _is_known(one.path, keys):
+            hint = _hint(one, keys)
+            yield f"{_dotted(one)} ({one.origin}): there is no such key{hint}"
+
+
+def refused_values(
+    error: ValidationError, given: Mapping[KeyPath, Given], keys: Keys
+) -> Iterator[str]:
+    """Yield a line for each key whose value pydantic refused."""
+    seen = set()
+    for detail in error.errors():
+        path = keys.longest(detail["loc"])
+        if path in seen:
+            continue
+        seen.add(path)
+        entry = tuple(map(str, detail["loc"][: len(path) + 1]))
+        source = given.get(entry) or given.get(path)
+        yield f"{_shown_key(path, source, keys)}{_reason(detail, path, keys)}"
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the nearest known name, or nothing."""
+    found = difflib.get_close_matches(_snake(name), list(known), n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def names_in(keys: Keys, section: KeyPath) -> list[str]:
+    """Return the names of the keys and tables directly in a section."""
+    paths = [*keys.fields, *keys.sections]
+    return [path[-1] for path in paths if path[:-1] == section]
+
+
+def _is_known(path: KeyPath, keys: Keys) -> bool:
+    field = keys.fields.get(path[:-1])
+    return path in keys.fields or (field is not None and entry_type(field) is not None)
+
+
+def _dotted(one: Given) -> str:
+    return ".".join(one.path)
+
+
+def _hint(one: Given, keys: Keys) -> str:
+    found = _near_in_section(one.path, keys) or _near_anywhere(one.path, keys)
+    if found is not None:
+        return f"; did you mean {_as_given(found, one)}?"
+    return f"; known here: {', '.join(names_in(keys, keys.longest(one.path)))}"
+
+
+def _near_in_section(path: KeyPath, keys: Keys) -> KeyPath | None:
+    """Look beside the first unknown name; what follows it may be right as it is."""
+    section = keys.longest(path)
+    wrong, rest = path[len(section)], path[len(section) + 1 :]
+    near = difflib.get_close_matches(_snake(wrong), names_in(keys, section), n=1)
+    if not near:
+        return None
+    found = (*section, near[0])
+    return (*found, *rest) if (*found, *rest) in keys.fields else found
+
+
+def _near_anywhere(path: KeyPath, keys: Keys) -> KeyPath | None:
+    """Look for the same name in another section, then for a similar path."""
+    paths = {".".join(one): one for one in (*keys.fields, *keys.sections)}
+    for one in paths.values():
+        if one[-1] == _snake(path[-1]):
+            return one
+    near = difflib.get_close_matches(".".join(map(_snake, path)), paths, n=1)
+    return paths[near[0]] if near else None
+
+
+def _as_given(path: KeyPath, one: Given) -> str:
+    if one.origin.startswith("environment"):
+        return ENV_PREFIX + "__".join(path).upper()
+    return ".".join(path)
+
+
+def _snake(name: str) -> str:
+    """Write a name as our keys are: Oryx has ``interval-seconds`` and ``logStrength``."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).replace("-", "_").lower()
+
+
+def _shown_key(path: KeyPath, source: Given | None, keys: Keys) -> str:
+    if source is None:
+        return f"{'.'.join(path)}: " if path else ""
+    field = keys.fields.get(path)
+    value = "***" if field is not None and is_secret(field) else _shown(source.value)
+    return f"{_dotted(source)} = {value} ({source.origin}): "
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
+
+
+def _reason(detail: Any, path: KeyPath, keys: Keys) -> str:
+    if detail["type"] in _OWN_WORDS:
+        return str(detail["ctx"]["error"])
+    if path not in keys.fields:
+        return str(detail["msg"])
+    wanted = allowed(keys.fields[path])
+    if detail["type"] == "missing":
+        return f"must be set; allowed: {wanted}"
+    return f"allowed: {wanted}"

@@ -1,0 +1,1 @@
+"""The kit of factor models: matrices, ids, known items, files, the solver."""

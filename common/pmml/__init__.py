@@ -1,0 +1,1 @@
+"""PMML documents: written, read with DTDs off, and the predicates of trees."""

@@ -1,0 +1,1 @@
+"""Following the update topic, and writing to it: what speed and serving layer share."""

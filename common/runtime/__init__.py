@@ -1,0 +1,1 @@
+"""What each process begins with: configuration, family by name, memory, Spark, exit codes."""

@@ -1,0 +1,85 @@
+"""Families by name: those that come with the platform, and modules of the user's own."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import pkgutil
+from types import ModuleType
+from typing import TYPE_CHECKING, cast
+
+from common.config.sources import ConfigError
+
+if TYPE_CHECKING:
+    from common.api import InputLines
+    from common.config import Settings
+
+
+def families() -> list[str]:
+    """Names of the families that come with the platform: one module or package each."""
+    apps = importlib.import_module("common.apps")
+    return sorted(module.name for module in pkgutil.iter_modules(apps.__path__))
+
+
+def family_module(app: str, package: str, names: tuple[str, ...]) -> ModuleType:
+    """Import a family's part in one layer, or in ``common``.
+
+    It is ``<package>.apps.<app>``.  A user's family is the module `app`; where that is a package
+    with a module ``common``, ``batch``, ``speed`` or ``serving``, that one.
+
+    Raises
+    ------
+    ConfigError
+        If it cannot be imported or lacks one of `names`.
+    """
+    layer = package.removesuffix("_layer")
+    if layer != package and not has_layer(app, layer):
+        message = f'app = "{app}" has no {layer} layer: it is for serving alone'
+        raise ConfigError(message)
+    name = f"{package}.apps.{app}" if app in families() else app
+    try:
+        if app not in families():
+            name = part_of(app, layer)
+        found = importlib.import_module(name)
+    except ImportError as error:
+        message = f"app: module {name!r} cannot be imported: {error}"
+        raise ConfigError(message) from error
+    absent = [wanted for wanted in names if not hasattr(found, wanted)]
+    if absent:
+        message = f"app: module {name!r} lacks {', '.join(absent)}; see docs/architecture.md"
+        raise ConfigError(message)
+    return found
+
+
+def part_of(app: str, layer: str) -> str:
+    """Return the name of the module in which a user's family keeps what a layer asks of it.
+
+    Raises
+    ------
+    ImportError
+        If there is no module `app`.
+    """
+    inner = f"{app}.{layer}"
+    is_package = hasattr(importlib.import_module(app), "__path__")
+    return inner if is_package and importlib.util.find_spec(inner) is not None else app
+
+
+def has_layer(app: str, layer: str) -> bool:
+    """Whether a family has a part in ``batch``, ``speed`` or ``serving``.
+
+    A user's family has one in each; one of the platform's may be for serving alone.
+    """
+    name = f"{layer}_layer.apps.{app}"
+    return app not in families() or importlib.util.find_spec(name) is not None
+
+
+def input_lines(settings: Settings) -> InputLines:
+    """Return the family's rules for input lines.
+
+    Raises
+    ------
+    ConfigError
+        If its module cannot be imported or has none, or the settings contradict themselves.
+    """
+    module = family_module(settings.app, "common", ("Lines",))
+    return cast("InputLines", module.Lines(settings))

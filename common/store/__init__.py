@@ -1,0 +1,1 @@
+"""The model store: generations with their manifests, the files below them, signatures."""

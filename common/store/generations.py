@@ -1,0 +1,396 @@
+"""Model generations on storage: written aside, made visible at once, verified when read.
+
+A generation is one directory ``<model_dir>/<id>/`` with the family's files and a
+``manifest.json``; it exists for readers once its manifest does.  Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from common.base.errors import CodedError
+from common.store.files import LocalFiles, store_files
+from common.store.signing import read_key, signature
+
+if TYPE_CHECKING:
+    from common.config import Storage
+
+MANIFEST = "manifest.json"
+#: The manifest's signature, beside it, in a store that has a key.
+SIGNATURE = "manifest.hmac"
+#: Beside the manifest once the generation's MODEL is acknowledged on the update topic.
+PUBLISHED = "published"
+#: A model's text above this is refused.
+MAX_MODEL_BYTES = 512 * 1024 * 1024
+#: Folder of generations that are still being written; readers never look into it.
+PARTIAL = ".partial"
+
+
+class StoreError(CodedError, RuntimeError):
+    """A generation cannot be read, or fails its check; the text names the file and why."""
+
+    CODE = "bad_model"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a generation says of itself.
+
+    Attributes
+    ----------
+    generation : int
+        Its id: milliseconds since 1970 at its start, and always above that of its predecessor.
+    app : str
+        Family that built it.
+    model_file : str
+        Name of the file that MODEL carries (``model.pmml`` for the learning families).
+    files : mapping of str to str
+        SHA-256 (hex) of each file of the generation by its relative path.
+    topic_id : str
+        The broker's identity of the input topic that the cut refers to.
+    cut : mapping of int to int
+        For each input partition the first offset that the history did *not* hold yet.
+    history_version : int or None
+        Delta version of the history that it was trained on.
+    data_range : (int, int) or None
+        Oldest and newest Kafka timestamp (ms) in that history.
+    created : int
+        Milliseconds since 1970 when its manifest was written.
+    engine, hyperparameters, metrics, candidates
+        How it was trained, how it evaluated, and what else was tried.
+    parent : int or None
+        The generation before; for a rollback the generation that was brought back.
+    configuration_sha256, code_version : str
+        What it was built by.
+    """
+
+    generation: int
+    app: str
+    model_file: str
+    files: Mapping[str, str]
+    topic_id: str
+    cut: Mapping[int, int]
+    history_version: int | None = None
+    data_range: tuple[int, int] | None = None
+    created: int = 0
+    engine: str = ""
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    candidates: tuple[Mapping[str, Any], ...] = ()
+    parent: int | None = None
+    configuration_sha256: str = ""
+    code_version: str = ""
+
+    def to_json(self) -> bytes:
+        """Return the bytes of ``manifest.json``."""
+        return json.dumps(asdict(self), indent=2, allow_nan=False).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, data: bytes, where: str = MANIFEST) -> Manifest:
+        """Read ``manifest.json``; raises StoreError if it is not one."""
+        try:
+            found = json.loads(data)
+            found["cut"] = {int(partition): int(at) for partition, at in found["cut"].items()}
+            found["data_range"] = tuple(found["data_range"]) if found["data_range"] else None
+            found["candidates"] = tuple(found["candidates"])
+            return cls(**found)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            message = f"{where} is not a manifest: {error}"
+            raise StoreError(message) from error
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A complete generation in a store, whose manifest has been read."""
+
+    manifest: Manifest
+    store: ModelStore
+    manifest_sha256: str
+
+    @property
+    def id(self) -> int:
+        """Id of the generation."""
+        return self.manifest.generation
+
+    @property
+    def reference(self) -> str:
+        """What a MODEL-REF to it says: the path of its model file."""
+        return self.store.locate(f"{self.id}/{self.manifest.model_file}")
+
+    def path(self, name: str) -> Path:
+        """Return a local path of one of its files, verified.
+
+        Raises
+        ------
+        StoreError
+            If the manifest does not name it, it is gone, or its SHA-256 differs.
+        """
+        expected = self.manifest.files.get(name)
+        if expected is None:
+            known = ", ".join(sorted(self.manifest.files))
+            message = f"generation {self.id} has no file {name!r} (it has: {known})"
+            raise StoreError(message)
+        path = self.store.fetch(f"{self.id}/{name}")
+        found = sha256_of(path)
+        if found != expected:
+            message = f"{path} is damaged: its SHA-256 is {found}, the manifest says {expected}"
+            raise StoreError(message, "checksum")
+        return path
+
+    def model_text(self) -> str:
+        """Return the model file's text, verified."""
+        return _text(self.path(self.manifest.model_file))
+
+
+class ModelStore:
+    """The generations under one folder or URI (local, S3, HDFS: whatever pyarrow.fs opens).
+
+    On a local disk a generation appears by one rename.  Object stores have no rename of
+    folders: there its manifest is written last, and what has no manifest does not exist.
+
+    Parameters
+    ----------
+    location : str
+        Folder or URI; made when the first generation is.
+    key : bytes, optional
+        Signs the manifests of new generations, and those without its signature are refused.
+        A manifest has the SHA-256 of every file, so that whoever can write the store, or the
+        update topic, and has no key cannot have a model of his own served.
+    """
+
+    def __init__(self, location: str, key: bytes | None = None) -> None:
+        self.location = location
+        self._key = key
+        self._files = store_files(location)
+        self._root = self._files.root
+        self._local = isinstance(self._files, LocalFiles)
+
+    @cached_property
+    def _cache(self) -> tempfile.TemporaryDirectory[str]:
+        return tempfile.TemporaryDirectory(prefix="gemsbok-store-")
+
+    @classmethod
+    def of(cls, storage: Storage) -> ModelStore:
+        """Open the store that the configuration names.
+
+        Raises
+        ------
+        ConfigError
+            If the key's file cannot be used.
+        """
+        key = None if storage.key_file is None else read_key(storage.key_file)
+        return cls(storage.model_dir, key)
+
+    @property
+    def signed(self) -> bool:
+        """Whether generations without our signature are refused."""
+        return self._key is not None
+
+    def locate(self, name: str) -> str:
+        """Return the full path of `name` under the store's root."""
+        return f"{self._root}/{name}"
+
+    def new(self, generation: int) -> Path:
+        """Return a fresh local folder to write a generation's files into."""
+        parent = Path(self._root) / PARTIAL if self._local else Path(self._cache.name)
+        folder = parent / str(generation)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        return folder
+
+    def commit(self, folder: Path, manifest: Manifest) -> Generation:
+        """Make the files in `folder` a generation.
+
+        Parameters
+        ----------
+        folder : Path
+            From :meth:`new`.
+        manifest : Manifest
+            Its `files` are filled in here.
+        """
+        files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+        names = {path.relative_to(folder).as_posix(): path for path in files}
+        manifest = replace(manifest, files={n: sha256_of(path) for n, path in names.items()})
+        data = manifest.to_json()
+        (folder / MANIFEST).write_bytes(data)
+        if self._key is not None:
+            (folder / SIGNATURE).write_text(signature(self._key, data), encoding="ascii")
+            files.append(folder / SIGNATURE)
+        if self._local:
+            for path in [*files, folder / MANIFEST, folder]:
+                _fsync(path)
+            folder.rename(self.locate(str(manifest.generation)))
+            _fsync(Path(self._root))
+        else:
+            # The manifest last.
+            for path in [*files, folder / MANIFEST]:
+                name = path.relative_to(folder).as_posix()
+                self._upload(path, f"{manifest.generation}/{name}")
+            shutil.rmtree(folder)
+        return Generation(manifest, self, hashlib.sha256(data).hexdigest())
+
+    def ids(self) -> list[int]:
+        """Ids of all complete generations, oldest first."""
+        folders = [int(name) for name in self._files.folders() if name.isdecimal()]
+        return sorted(id_ for id_ in folders if self._files.has(f"{id_}/{MANIFEST}"))
+
+    def get(self, generation: int, manifest_sha256: str | None = None) -> Generation:
+        """Open a generation.
+
+        Raises
+        ------
+        StoreError
+            If there is none of this id, or its manifest is not the one expected or not signed
+            by our key.
+        """
+        name = f"{generation}/{MANIFEST}"
+        if not self._files.has(name):
+            message = f"generation {generation} is not in the model store {self.location}"
+            raise StoreError(message)
+        with self._files.read(name) as stream:
+            data = stream.read()
+        found = hashlib.sha256(data).hexdigest()
+        if manifest_sha256 not in (None, found):
+            message = f"{self.locate(name)} is not the manifest that was published"
+            raise StoreError(message, "checksum")
+        if self._key is not None:
+            self._check_signature(generation, self._key, data)
+        manifest = Manifest.from_json(data, self.locate(name))
+        if manifest.generation != generation:
+            message = f"{self.locate(name)} says that it is generation {manifest.generation}"
+            raise StoreError(message)
+        return Generation(manifest, self, found)
+
+    def newest(self) -> Generation | None:
+        """Open the newest generation; None where there is none."""
+        ids = self.ids()
+        return self.get(ids[-1]) if ids else None
+
+    def remove(self, generation: int) -> None:
+        """Remove a generation, its manifest first, so that no reader sees half of one."""
+        self._files.remove(f"{generation}/{MANIFEST}")
+        self._files.remove_folder(str(generation))
+
+    def discard_partial(self) -> None:
+        """Remove what a killed writer left behind."""
+        if self._local:
+            shutil.rmtree(Path(self._root) / PARTIAL, ignore_errors=True)
+
+    def mark_published(self, generation: int) -> None:
+        """Remember that the update topic has acknowledged this generation."""
+        with self._files.write(f"{generation}/{PUBLISHED}") as stream:
+            stream.write(b"")
+
+    def is_published(self, generation: int) -> bool:
+        """Whether :meth:`mark_published` was called for this generation."""
+        return self._files.has(f"{generation}/{PUBLISHED}")
+
+    def fetch(self, name: str) -> Path:
+        """Return a local path of the file `name`, a relative path inside the store.
+
+        Raises
+        ------
+        StoreError
+            If the name leads out of the store, or it is no regular file.
+        """
+        parts = PurePosixPath(name).parts
+        if not parts or name.startswith("/") or ".." in parts or "\0" in name:
+            message = f"{name!r} is not a path inside the model store {self.location}"
+            raise StoreError(message, "ref_denied")
+        return self._regular(Path(self.locate(name))) if self._local else self._download(name)
+
+    def read_reference(self, reference: str) -> str:
+        """Read the text of a model that a MODEL-REF names.
+
+        Raises
+        ------
+        StoreError
+            If it lies outside the store, is no regular file, is gone, or is too large.
+        """
+        reference = reference.removeprefix("file://") if self._local else reference
+        prefix = f"{self._root}/"
+        bare = reference.partition("://")[2] if "://" in reference else reference
+        if not bare.startswith(prefix):
+            message = f"MODEL-REF {reference!r} lies outside the model store {self.location}"
+            raise StoreError(message, "ref_denied")
+        return _text(self.fetch(bare[len(prefix) :]))
+
+    def _check_signature(self, generation: int, key: bytes, manifest: bytes) -> None:
+        name = f"{generation}/{SIGNATURE}"
+        found = b""
+        if self._files.has(name):
+            with self._files.read(name) as stream:
+                found = stream.read(128)
+        if not hmac.compare_digest(found, signature(key, manifest).encode()):
+            message = (
+                f"{self.locate(name)} is not the signature of our key (batch.storage.key_file)"
+            )
+            raise StoreError(message, "bad_signature")
+
+    def _regular(self, path: Path) -> Path:
+        inside = Path(os.path.realpath(path)) == path
+        try:
+            regular = stat.S_ISREG(path.lstat().st_mode)
+        except OSError as error:
+            message = f"{path} cannot be read: {error.strerror}"
+            raise StoreError(message) from error
+        if not (inside and regular):
+            message = f"{path} is not a regular file inside the model store"
+            raise StoreError(message, "ref_denied")
+        return path
+
+    def _upload(self, source: Path, name: str) -> None:
+        with source.open("rb") as data, self._files.write(name) as sink:
+            shutil.copyfileobj(data, sink, 1 << 20)
+
+    def _download(self, name: str) -> Path:
+        target = Path(self._cache.name) / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self._files.read(name) as data, target.open("wb") as sink:
+                shutil.copyfileobj(data, sink, 1 << 20)
+        except OSError as error:
+            message = f"{self.locate(name)} cannot be read: {error}"
+            raise StoreError(message) from error
+        return target
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as data:
+        while block := data.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _text(path: Path) -> str:
+    """Read a model; what is too large is not brought into memory."""
+    size = path.stat().st_size
+    if size > MAX_MODEL_BYTES:
+        message = f"{path} has {size} bytes; a model of more than {MAX_MODEL_BYTES} is not read"
+        raise StoreError(message)
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        message = f"{path} is not text in UTF-8: {error}"
+        raise StoreError(message) from error
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""The update topic's codec: messages and their stamps, and dead letters."""

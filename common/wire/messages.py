@@ -1,0 +1,209 @@
+"""The wire: what travels on the update topic, and the only code that knows its form.
+
+Record *values* are those of Oryx 2, so that its producers and consumers can share the topic;
+what Oryx lacks rides in record headers (see :class:`Stamp`).  A record without our headers
+has no stamp and is read as Oryx would read it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import orjson
+
+from common.base.errors import CodedError
+
+MODEL = "MODEL"
+MODEL_REF = "MODEL-REF"
+UP = "UP"
+PROGRESS = "PROGRESS"
+
+#: Version of the header format.  A reader accepts this version and the one before it.
+WIRE_VERSION = 1
+_VERSION = ("gemsbok-version", b"%d" % WIRE_VERSION)
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class MessageError(CodedError, ValueError):
+    """A record that cannot be read; the text says which part and why."""
+
+    CODE = "parse"
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What our record headers say of a message.
+
+    Attributes
+    ----------
+    generation : int
+        Id of the model generation that the message belongs to.
+    sequence : int
+        Position within the generation's messages: 0 is the model itself.  A message is
+        applied once per (generation, sequence).
+    sha256 : str or None
+        Of a MODEL's value or of the file that a MODEL-REF names (hex).
+    manifest : str or None
+        SHA-256 (hex) of the generation's ``manifest.json``; on MODEL and MODEL-REF only.
+    input : str or None
+        ``partition:offset`` of the newest input event that went into the message.
+    event_time : int or None
+        Kafka timestamp (ms) of that event.
+    updates : int or None
+        On MODEL and MODEL-REF: the last sequence that the batch layer itself sends for this
+        generation; the speed layer's follow.
+    """
+
+    generation: int
+    sequence: int
+    sha256: str | None = None
+    manifest: str | None = None
+    input: str | None = None
+    event_time: int | None = None
+    updates: int | None = None
+
+    def to_headers(self) -> list[tuple[str, bytes]]:
+        """Return the record headers that carry this stamp."""
+        found = [
+            _VERSION,
+            ("generation", b"%d" % self.generation),
+            ("sequence", b"%d" % self.sequence),
+        ]
+        for name, value in (
+            ("sha256", self.sha256),
+            ("manifest", self.manifest),
+            ("input", self.input),
+            ("event-time", self.event_time),
+            ("updates", self.updates),
+        ):
+            if value is not None:
+                found.append((name, str(value).encode()))
+        return found
+
+    @classmethod
+    def from_headers(cls, headers: Headers) -> Stamp | None:
+        """Read a stamp, or None where the record carries none of ours.
+
+        Raises
+        ------
+        MessageError
+            If the version is unknown or a number is not one.
+        """
+        found = dict(headers)
+        if "gemsbok-version" not in found:
+            return None
+        version = _integer(found, "gemsbok-version")
+        if version not in (WIRE_VERSION, WIRE_VERSION - 1):
+            text = f"unknown gemsbok-version {version}; this reads {WIRE_VERSION}"
+            raise MessageError(text, "schema")
+        return cls(
+            generation=_integer(found, "generation"),
+            sequence=_integer(found, "sequence"),
+            sha256=_text(found, "sha256"),
+            manifest=_text(found, "manifest"),
+            input=_text(found, "input"),
+            event_time=_integer(found, "event-time") if "event-time" in found else None,
+            updates=_integer(found, "updates") if "updates" in found else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of the update topic.
+
+    Attributes
+    ----------
+    key : str
+        ``MODEL``, ``MODEL-REF``, ``UP`` or ``PROGRESS``; readers pass over others, counted.
+    value : str
+        The payload, in Oryx's form.
+    stamp : Stamp or None
+        What the headers say; None for a record that is not from Gemsbok.
+    """
+
+    key: str
+    value: str
+    stamp: Stamp | None = None
+
+    @classmethod
+    def from_record(cls, key: bytes | None, value: bytes | None, headers: Headers) -> Message:
+        """Decode a broker record.
+
+        Raises
+        ------
+        MessageError
+            If key or value is missing, is not UTF-8, or the headers cannot be read.
+        """
+        if key is None or value is None:
+            missing, code = ("key", "unknown_key") if key is None else ("value", "null_value")
+            text = f"record without a {missing}"
+            raise MessageError(text, code)
+        try:
+            return cls(key.decode(), value.decode(), Stamp.from_headers(headers))
+        except UnicodeDecodeError as error:
+            text = f"record is not UTF-8: {error}"
+            raise MessageError(text) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the speed layer has come; it closes each micro-batch.
+
+    The ``UP`` messages of a micro-batch count from the moment that its progress is read, so
+    that a micro-batch applies as a whole or, if its sender died half way, not at all.
+
+    Attributes
+    ----------
+    offsets : mapping of int to int
+        For each input partition the next offset to fold in (one past the newest folded).
+    event_time : int or None
+        Newest Kafka timestamp (ms) among the events folded so far.
+    """
+
+    offsets: Mapping[int, int] = field(default_factory=dict)
+    event_time: int | None = None
+
+    def to_value(self) -> str:
+        """Return the JSON value of a PROGRESS record."""
+        offsets = {str(partition): offset for partition, offset in sorted(self.offsets.items())}
+        return orjson.dumps({"offsets": offsets, "event_time": self.event_time}).decode()
+
+    @classmethod
+    def from_value(cls, value: str) -> Progress:
+        """Read a PROGRESS record's value.
+
+        Raises
+        ------
+        MessageError
+            If it is not the JSON object that :meth:`to_value` writes.
+        """
+        try:
+            found = orjson.loads(value)
+            offsets = {int(partition): int(at) for partition, at in found["offsets"].items()}
+            return cls(offsets, found.get("event_time"))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            text = f"bad PROGRESS value {value[:200]!r}: {error}"
+            raise MessageError(text) from error
+
+
+def sha256_hex(data: bytes) -> str:
+    """SHA-256 of `data`, as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _integer(headers: Mapping[str, bytes], name: str) -> int:
+    try:
+        return int(headers[name])
+    except KeyError:
+        text = f"header {name!r} is missing"
+        raise MessageError(text) from None
+    except ValueError:
+        text = f"header {name!r} is not a number: {headers[name]!r}"
+        raise MessageError(text) from None
+
+
+def _text(headers: Mapping[str, bytes], name: str) -> str | None:
+    return headers[name].decode() if name in headers else None

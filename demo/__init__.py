@@ -1,0 +1,1 @@
+"""The demo: a model that learns from real data while one watches."""

@@ -1,0 +1,1 @@
+"""Who may ask: log-ins, roles, quotas, hosts, and the audit log."""

@@ -1,0 +1,169 @@
+"""The guard: who sends this request, and may he."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from flask import g, request
+
+from common.config.credentials import REALM, User, sha256
+from serving_layer.access import audit
+from serving_layer.access.digest import Digest, LoginError
+from serving_layer.access.hosts import is_loopback
+from serving_layer.access.quotas import Buckets
+from serving_layer.access.roles import ADMIN
+from serving_layer.access.users import Users
+from serving_layer.http.errors import ApiError
+from serving_layer.http.paths import sent_path
+
+if TYPE_CHECKING:
+    from werkzeug.datastructures import Authorization
+
+    from common.config import Auth
+
+
+class Guard:
+    """Lets in those whose credentials are right and whose role suffices.
+
+    Parameters
+    ----------
+    settings : Auth
+        ``serving.api.auth``, with a file.
+    clock : callable, optional
+        Seconds, never going back.
+
+    Raises
+    ------
+    CredentialsError
+        If the file of users cannot be used.
+    """
+
+    def __init__(self, settings: Auth, clock: Callable[[], float] = time.monotonic) -> None:
+        assert settings.file is not None
+        self._users = Users(settings.file, clock)
+        self._digest = Digest(settings.nonce_seconds, clock)
+        self._nobody = secrets.token_hex(32)
+        per_second = settings.bad_logins_per_minute / 60
+        self._bad_logins = Buckets(per_second, clock, float(settings.bad_logins_per_minute))
+        self._requests = _quota(settings.requests_per_second, clock)
+        self._events = _quota(settings.events_per_second, clock)
+
+    def admit(self, role: str) -> None:
+        """Let the present request in; its user is ``g.user`` from now on.
+
+        Parameters
+        ----------
+        role : str
+            What its route needs.
+
+        Raises
+        ------
+        ApiError
+            401 ``unauthorized``, 403 ``tls_required`` or ``forbidden``, 429
+            ``too_many_logins`` or ``too_many_requests``.
+        """
+        user = self._user()
+        # Where there is no route, whoever is known may know that.
+        if request.endpoint and not user.may(role):
+            audit.access_refused(role, user.name)
+            message = f"user {user.name!r} lacks the role {role!r}"
+            raise ApiError(403, "forbidden", message)
+        if role == ADMIN:
+            audit.admin_request(user.name)
+        if self._requests is not None:
+            _refuse_above(self._requests.take(user.name), "too_many_requests", "requests")
+        g.user = user
+
+    def charge_events(self, count: int) -> None:
+        """Take events off the user's quota.
+
+        Raises
+        ------
+        ApiError
+            429 ``too_many_events``; nothing has been written.
+        """
+        if self._events is not None:
+            _refuse_above(self._events.take(g.user.name, count), "too_many_events", "events")
+
+    def _user(self) -> User:
+        given = request.authorization
+        if given is None:
+            message = "log in: Authorization: Bearer <token>, or HTTP digest; see docs/security.md"
+            raise self._unauthorized(message)
+        try:
+            return self._by_digest(given) if given.type == "digest" else self._by_token(given)
+        except LoginError as error:
+            if error.stale:
+                raise self._unauthorized(str(error), stale=True) from None
+            raise self._bad_login(str(error), given.get("username")) from None
+
+    def _by_token(self, given: Authorization) -> User:
+        _refuse_plain_transport()
+        token = given.token if given.type == "bearer" else None
+        # The comparison is one of hashes: how far two of them agree says nothing of a token.
+        user = self._users.known().by_token.get(sha256(token)) if token else None
+        if user is None:
+            reason = "unknown token" if token else f"scheme {given.type!r} is not taken"
+            raise LoginError(reason)
+        return user
+
+    def _by_digest(self, given: Authorization) -> User:
+        user = self._users.known().by_name.get(given.get("username") or "")
+        # A name that is not known gets the same work and the same answer as one that is.
+        ha1 = user.hash if user else self._nobody
+        self._digest.check(given.parameters, request.method, _target(), ha1)
+        if user is None:
+            reason = "unknown user"
+            raise LoginError(reason)
+        return user
+
+    def _bad_login(self, reason: str, name: str | None) -> ApiError:
+        """Count credentials that are wrong; right ones are never made to wait for that."""
+        address = request.remote_addr or ""
+        wait = self._bad_logins.take(address)
+        if wait:
+            message = f"too many wrong credentials from {address}"
+            return ApiError(429, "too_many_logins", message, headers=_retry_after(wait))
+        audit.login_refused(reason, name)
+        return self._unauthorized("the credentials are wrong")
+
+    def _unauthorized(self, message: str, stale: bool = False) -> ApiError:
+        # Clients of tokens need no challenge; browsers do, and take one of digest alone.
+        digest = stale or self._users.known().by_name
+        challenge = self._digest.challenge(stale) if digest else f'Bearer realm="{REALM}"'
+        return ApiError(401, "unauthorized", message, headers={"WWW-Authenticate": challenge})
+
+
+def _quota(per_second: float | None, clock: Callable[[], float]) -> Buckets | None:
+    return None if per_second is None else Buckets(per_second, clock)
+
+
+def _refuse_above(wait: float, code: str, what: str) -> None:
+    if wait:
+        message = f"too many {what}: the quota of this user is used up"
+        raise ApiError(429, code, message, headers=_retry_after(wait))
+
+
+def _retry_after(seconds: float) -> dict[str, str]:
+    return {"Retry-After": str(math.ceil(seconds))}
+
+
+def _refuse_plain_transport() -> None:
+    """Refuse a token that came from another machine in the clear."""
+    if request.scheme != "https" and not is_loopback(request.remote_addr or ""):
+        message = (
+            "a token came over plain HTTP from another machine and may have been overheard: "
+            "make a new one, and set serving.api.certificate_file so that HTTPS is served"
+        )
+        raise ApiError(403, "tls_required", message)
+
+
+def _target() -> str:
+    """Return path and query as the client sent them: what its digest is about."""
+    path = sent_path(request.environ)
+    query: str = request.environ.get("QUERY_STRING", "")
+    return f"{path}?{query}" if query else path

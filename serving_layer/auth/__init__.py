@@ -1,1 +1,0 @@
-"""Authentication of the HTTP interface: bearer tokens, HTTP digest, roles."""

@@ -1,0 +1,1 @@
+"""Events that clients send: checked whole, then written to the input topic."""

@@ -1,0 +1,1 @@
+"""The form of requests and replies: paths, parameters, errors, media types."""

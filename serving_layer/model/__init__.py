@@ -1,0 +1,1 @@
+"""The model that requests see: the update topic followed, generations swapped."""

@@ -1,0 +1,215 @@
+"""What ``/metrics`` tells: requests, events and the served model; base units, ``gemsbok_``.
+
+With several workers any of them answers for all: what is counted is summed, in files that
+prometheus_client keeps in a folder of theirs; what each has for itself (its model, its memory)
+it writes there now and then, and that has a label ``worker``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from flask import current_app
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    values,
+    write_to_textfile,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+
+if TYPE_CHECKING:
+    from serving_layer.request.context import ModelSource
+
+#: Seconds; from a cached page to a scan of a large model.
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+#: prometheus_client's own: the folder where workers keep what they count.
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def share(folder: str) -> None:
+    """Let the metrics that are made from now on be those of all processes that are forked.
+
+    A process counts on where one of the same name (:mod:`multiprocessing`) has stopped.
+
+    Parameters
+    ----------
+    folder : str
+        An empty folder that lasts as long as they.
+    """
+    os.environ[FOLDER] = folder
+    # prometheus_client looks at the variable when it is imported, which has happened.
+    values.ValueClass = values.MultiProcessValue(_process_name)  # type: ignore[no-untyped-call]
+
+
+def _process_name() -> str:
+    return multiprocessing.current_process().name
+
+
+class Metrics:
+    """The metrics of one application.
+
+    Parameters
+    ----------
+    current : ModelSource
+        Holds the model that is served.
+    shared : bool
+        Whether they are to be those of several workers, as :func:`share` has prepared.
+
+    Attributes
+    ----------
+    registry : CollectorRegistry
+        All of them.
+    """
+
+    def __init__(self, current: ModelSource, shared: bool = False) -> None:
+        counted = CollectorRegistry()
+        self.requests = Counter(
+            "gemsbok_http_requests",
+            "Requests answered, by route and status.",
+            ["method", "route", "status"],
+            registry=counted,
+        )
+        self.seconds = Histogram(
+            "gemsbok_http_request_seconds",
+            "Seconds to compute a reply, by route.",
+            ["route"],
+            buckets=BUCKETS,
+            registry=counted,
+        )
+        self.refused = Counter(
+            "gemsbok_http_refused",
+            "Requests refused before they reached a route, by error code.",
+            ["code"],
+            registry=counted,
+        )
+        self.events = Counter(
+            "gemsbok_events_sent",
+            "Lines acknowledged by the input topic.",
+            registry=counted,
+        )
+        self.unseen = Counter(
+            "gemsbok_unseen_categories",
+            "Values of requests that are categories which the model does not know.",
+            registry=counted,
+        )
+        self.missing = Counter(
+            "gemsbok_missing_values",
+            "Values missing in requests, of features that the model predicts from.",
+            registry=counted,
+        )
+        self.restarts = Counter(
+            "gemsbok_worker_restarts",
+            "Workers that were started in place of one that had ended.",
+            registry=counted,
+        )
+        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+        self.registry = _of_all_workers() if shared else counted
+        self._own = CollectorRegistry() if shared else counted
+        self._own.register(_ModelCollector(current))
+        ProcessCollector(namespace="gemsbok", registry=self._own)
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one reply; looking up its labels each time would cost more than the rest."""
+        found = self._children.get((method, route, status))
+        if found is None:
+            found = self.requests.labels(method, route, status), self.seconds.labels(route)
+            self._children[method, route, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
+
+    def tell(self, worker: int) -> None:
+        """Let all workers know what this one has for itself."""
+        write_to_textfile(str(_file(worker)), self._own)
+
+    def restarted(self, worker: int) -> None:
+        """Count a worker that has ended and is started anew, and forget what it has told."""
+        self.restarts.inc()
+        _file(worker).unlink(missing_ok=True)
+
+
+def _of_all_workers() -> CollectorRegistry:
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(_WorkersCollector())
+    return registry
+
+
+def _file(worker: int | str) -> Path:
+    """Return the file in which a worker tells of itself."""
+    return Path(os.environ[FOLDER], f"{worker}.worker")
+
+
+class _WorkersCollector(Collector):
+    """Reads what each worker has told of itself."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all workers' metrics, those of one name together."""
+        found: dict[str, Metric] = {}
+        for path in sorted(Path(os.environ[FOLDER]).glob(_file("*").name)):
+            for metric in _told(path):
+                kept = found.setdefault(metric.name, metric)
+                if kept is not metric:
+                    kept.samples += metric.samples
+        yield from found.values()
+
+
+class _ModelCollector(Collector):
+    """Reads the served model's state when it is asked for, and only then."""
+
+    def __init__(self, current: ModelSource) -> None:
+        self._current = current
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the model's metrics as they are now."""
+        model = self._current.model
+        yield _gauge("loaded_ratio", "Share loaded.", model.fraction_loaded if model else 0.0)
+        if self._current.generation is not None:
+            generation = float(self._current.generation)
+            yield _gauge("generation", "Generation that is served.", generation)
+        if self._current.model_age_seconds is not None:
+            age = self._current.model_age_seconds
+            yield _gauge("age_seconds", "Seconds since the served model was built.", age)
+        yield self._consumed()
+
+    def _consumed(self) -> Metric:
+        family = CounterMetricFamily(
+            "gemsbok_update_topic", "What became of the update topic's records.", labels=["what"]
+        )
+        counts = self._current.status().get("counts")
+        if isinstance(counts, Mapping):
+            for what, count in sorted(counts.items()):
+                family.add_metric([what], count)
+        return family
+
+
+def _told(path: Path) -> Iterator[Metric]:
+    """Yield the metrics in a worker's file, labelled as its own."""
+    # It has gone where the worker has ended meanwhile.
+    with contextlib.suppress(FileNotFoundError):
+        for metric in text_string_to_metric_families(path.read_text(encoding="utf-8")):
+            metric.samples = [
+                sample._replace(labels={**sample.labels, "worker": path.stem})
+                for sample in metric.samples
+            ]
+            yield metric
+
+
+def _gauge(name: str, documentation: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"gemsbok_model_{name}", documentation, value=value)
+
+
+def metrics() -> Metrics:
+    """Return the metrics of the application that answers this request."""
+    return cast("Metrics", current_app.extensions["gemsbok-metrics"])

@@ -1,0 +1,1 @@
+"""The serving layer as a process, alone or as several workers."""

@@ -1,0 +1,156 @@
+"""What a process of the serving layer runs: alone, or as one of several workers."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from flask import Flask
+
+from common.broker import Broker, open_broker
+from common.config import Settings
+from common.runtime.families import family_module
+from common.store.generations import ModelStore
+from serving_layer.events.producer import LazyProducer
+from serving_layer.model.consumer import Consumer
+from serving_layer.model.generations import Sources
+from serving_layer.operations.board import Board, State
+from serving_layer.request.context import missing
+from serving_layer.request.metrics import Metrics
+from serving_layer.run.app import create_app
+from serving_layer.transport.server import HttpServer, limits
+from serving_layer.transport.sockets import join
+from serving_layer.transport.tls import Certificate
+
+log = logging.getLogger(__name__)
+
+#: Between two reports of a worker.
+REPORT_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Service:
+    """The application with what it stands on; no thread runs and no connection is open yet."""
+
+    settings: Settings
+    app: Flask
+    consumer: Consumer
+    producer: LazyProducer | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Service:
+        """Make the application that the configuration describes.
+
+        Raises
+        ------
+        ConfigError
+            As :func:`serving_layer.run.app.create_app`.
+        """
+        read_only = settings.serving.api.read_only
+        producer = None if read_only else LazyProducer(_connect(settings, None))
+        consumer = Consumer(settings, _sources(settings))
+        return cls(settings, create_app(settings, consumer, producer), consumer, producer)
+
+    @property
+    def metrics(self) -> Metrics:
+        """What ``/metrics`` tells."""
+        found: Metrics = self.app.extensions["gemsbok-metrics"]
+        return found
+
+    @property
+    def state(self) -> State:
+        """What a worker that takes requests says of itself."""
+        if self.app.extensions["gemsbok"].draining.is_set():
+            return State.AWAY
+        with self.app.app_context():
+            return State.LOADING if missing(self.consumer.model) else State.READY
+
+    def run(
+        self, listen: Callable[[], socket.socket], certificate: Certificate | None = None
+    ) -> None:
+        """Serve until told to stop.
+
+        Parameters
+        ----------
+        listen : callable
+            Returns a socket that listens, once requests are to be taken; the model is being
+            loaded meanwhile.
+        certificate : Certificate, optional
+            What HTTPS is served with.
+        """
+        self.consumer.start()
+        try:
+            HttpServer(self.app, listen(), limits(self.settings), certificate=certificate).run()
+        finally:
+            self.consumer.close()
+            if self.producer is not None:
+                self.producer.close()
+
+
+@dataclass
+class Worker:
+    """One of several workers: a service that tells the others how it is.
+
+    Parameters
+    ----------
+    service : Service
+        What it runs.
+    board : Board
+        Where it tells it.
+    number : int
+        Its own, on the board.
+    """
+
+    service: Service
+    board: Board
+    number: int
+    _taking: bool = field(default=False, init=False)
+
+    def run(self, reserved: socket.socket, certificate: Certificate | None) -> None:
+        """Serve until told to stop.
+
+        Parameters
+        ----------
+        reserved : socket
+            From :func:`serving_layer.transport.server.reserve`.
+        certificate : Certificate or None
+            What HTTPS is served with.
+        """
+        self._taking = self.number not in self.board.those(State.AWAY)
+        threading.Thread(target=self._report, name="report", daemon=True).start()
+        self.service.run(lambda: self._join(reserved), certificate)
+
+    def _join(self, reserved: socket.socket) -> socket.socket:
+        """Listen; in place of another not before the model is loaded, unless none can answer."""
+        while not self._taking and self.service.state != State.READY:
+            self._taking = not self.board.those(State.READY)
+            time.sleep(REPORT_SECONDS)
+        self._taking = True
+        return join(reserved)
+
+    def _report(self) -> None:
+        while True:
+            self.board.note(self.number, self.service.state if self._taking else State.AWAY)
+            try:
+                self.service.metrics.tell(self.number)
+            except OSError as error:
+                log.warning("/metrics has old figures of this worker: %s", error)
+            time.sleep(REPORT_SECONDS)
+
+
+def _sources(settings: Settings) -> Sources:
+    family = family_module(settings.app, "serving_layer", ("Serving", "blueprint"))
+    return Sources(
+        connect=_connect(settings, settings.update_broker),
+        store=ModelStore.of(settings.batch.storage),
+        new_model=functools.partial(family.Serving, settings),
+    )
+
+
+def _connect(settings: Settings, address: str | None) -> functools.partial[Broker]:
+    return functools.partial(open_broker, settings, address)

@@ -1,0 +1,24 @@
+"""Top-N: the rows of a factor matrix with the largest inner product or cosine with a query."""
+
+from __future__ import annotations
+
+from serving_layer.search.approximate import ApproximateIndex, Approximation
+from serving_layer.search.exact import ExactIndex
+from serving_layer.search.gather import Gatherer
+from serving_layer.search.live import LiveFactors, cosines, dots
+from serving_layer.search.query import Query, Search, Top, search_allowed, top_of
+
+__all__ = [
+    "ApproximateIndex",
+    "Approximation",
+    "ExactIndex",
+    "Gatherer",
+    "LiveFactors",
+    "Query",
+    "Search",
+    "Top",
+    "cosines",
+    "dots",
+    "search_allowed",
+    "top_of",
+]

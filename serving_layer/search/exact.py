@@ -1,0 +1,326 @@
+"""Exact top-N by a pruned scan of the whole matrix.
+
+One pass in float32 computes the products block by block, while a block lies in the cache, and
+keeps only the maximum of each *group* of rows.  The n-th largest of these maxima is a score that
+at least n rows reach, so that only groups which come near it can hold one of the n best; their
+rows alone are then scored in float64 and ordered.
+
+How near is near: a float32 product of k terms differs from the true one by at most
+k·u/(1 - k·u) times both norms (u = 2⁻²⁴; Higham, Accuracy and Stability of Numerical
+Algorithms, section 3.1), in whatever order it is summed.  With E such an error, n rows have a
+true score of at least t - E where t is that n-th maximum, so one of the n best has a computed
+score of at least t - 2E.  The answer is thus that of scoring every row in float64, and it does
+not depend on which queries share a pass, on the number of threads, or on the BLAS.  A row that
+is written during the pass counts by one of its vectors, never by a mixture.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from serving_layer.search.live import (
+    LiveFactors,
+    RowNumbers,
+    Scores,
+    Vectors,
+    among,
+    cosines,
+    dots,
+)
+from serving_layer.search.query import Query, Top, direction, top_of
+
+#: Bytes of a block's scores: they are written and read again while they lie in the cache.
+_SCORE_BYTES = 1024 * 1024
+_BLOCK_ROWS = (8192, 32_768)
+#: Up to this many factors OpenBLAS multiplies rows by queries faster than queries by rows, 1.5
+#: to 2 times at 50 factors; above it is the other way round, by as much.
+_ROWS_FIRST_FACTORS = 100
+#: Rows of a group at most.  Larger groups are fewer to look through and more to score again.
+_GROUP_ROWS = 128
+#: Groups for each row wanted, at least: with fewer the bound would prune little.
+_GROUPS_PER_RESULT = 8
+#: Bytes of all group maxima of one pass; queries that need more are answered in several.
+_MAXIMA_BYTES = 64 * 1024 * 1024
+#: Rows scored again at once.
+_RESCORE_ROWS = 16_384
+_UNIT_ROUNDOFF = 2.0**-24
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """How the rows are divided.
+
+    Row ``b * block + g + i * groups`` is member i of group g of block b: the members of a group
+    lie apart, so that the maxima of all groups are taken by long vector operations.
+    """
+
+    n_rows: int
+    block: int
+    groups: int
+
+    @property
+    def n_blocks(self) -> int:
+        return -(-self.n_rows // self.block)
+
+    @property
+    def members(self) -> int:
+        return self.block // self.groups
+
+    def group_of(self, rows: RowNumbers) -> RowNumbers:
+        """Return the number of the group that each row is in."""
+        return rows // self.block * self.groups + rows % self.block % self.groups
+
+    def rows_of(self, groups: RowNumbers) -> RowNumbers:
+        """Return all rows of some groups."""
+        first = groups // self.groups * self.block + groups % self.groups
+        rows = (first[:, np.newaxis] + self.groups * np.arange(self.members)).ravel()
+        return np.asarray(rows[rows < self.n_rows])
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """What one pass is made over.
+
+    Attributes
+    ----------
+    queries : ndarray of float32, shape (q, k)
+        Of length 1 each, so that no product overflows; cosine queries come last.
+    n_products : int
+        How many of them are compared by inner product.
+    inverse_norms : ndarray of float32, shape (rows,), or None
+        None where no query is compared by cosine.
+    excluded : (array, array)
+        Query number and row of every exclusion, by ascending row.
+    maxima : ndarray of float32, shape (q, blocks, groups)
+        What the pass computes.
+    """
+
+    plan: _Plan
+    vectors: Vectors
+    inverse_norms: Vectors | None
+    queries: Vectors
+    n_products: int
+    excluded: tuple[RowNumbers, RowNumbers]
+    maxima: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Changed:
+    """Rows that have been written during a pass, and their groups.
+
+    Attributes
+    ----------
+    rows, groups : ndarray of int64
+        Each row once; what is written after the pass is but read again.
+    touched : list of int
+        All that are written, as long as the pass is being finished.
+    """
+
+    rows: RowNumbers
+    groups: RowNumbers
+    touched: list[int]
+
+    @classmethod
+    def of(cls, plan: _Plan, touched: list[int]) -> _Changed:
+        rows = np.fromiter(set(touched), np.int64)
+        rows = rows[rows < plan.n_rows]
+        return cls(rows, plan.group_of(rows), touched)
+
+
+class ExactIndex:
+    """Exact top-N over factors that change.
+
+    Our own threads share a pass, and the process serves many requests: BLAS's threads would only
+    wait for one another, so that BLAS is set to one thread for the whole process.
+
+    Parameters
+    ----------
+    factors : LiveFactors
+        What is searched; always as it is now.
+    workers : int, optional
+        Threads that share a pass; one for each core by default.
+    """
+
+    def __init__(self, factors: LiveFactors, workers: int | None = None) -> None:
+        self.factors = factors
+        self._workers = workers or len(os.sched_getaffinity(0))
+        self._pool = ThreadPoolExecutor(max(1, self._workers - 1), "top-n")
+        threadpool_limits(limits=1, user_api="blas")
+
+    def top_n(self, queries: Sequence[Query]) -> list[Top]:
+        """Answer queries in one pass, or in a few where it would take too much memory.
+
+        Returns
+        -------
+        list of Top
+            For each query its best rows and their scores in float64: the highest first, of
+            equal ones the lower row; fewer than asked for where there are fewer.
+        """
+        answers: dict[int, Top] = {}
+        left = sorted(range(len(queries)), key=lambda at: queries[at].n)
+        while left:
+            vectors = self.factors.matrix.vectors
+            at_once = _queries_at_once(len(vectors), [queries[at].n for at in left])
+            part, left = left[:at_once], left[at_once:]
+            part.sort(key=lambda at: queries[at].cosine)
+            tops = self._pass([queries[at] for at in part])
+            answers.update(zip(part, tops, strict=True))
+        return [answers[at] for at in range(len(queries))]
+
+    def scores(self, query: Query) -> Scores:
+        """Return the score of every row in float64, NaN for those excluded: shape (n_rows,)."""
+        score = cosines if query.cosine else dots
+        n_rows = len(self.factors.matrix)
+        scores = np.empty(n_rows)
+        for start in range(0, n_rows, _RESCORE_ROWS):
+            rows = np.arange(start, min(start + _RESCORE_ROWS, n_rows))
+            scores[rows] = score(self.factors.take(rows), query.vector)
+        scores[_inside(query.exclude, n_rows)] = np.nan
+        return scores
+
+    def _pass(self, queries: list[Query]) -> list[Top]:
+        with self.factors.watch() as touched:
+            vectors = self.factors.matrix.vectors
+            if not len(vectors):
+                return [top_of(np.zeros(0, np.int64), np.zeros(0), 0) for _ in queries]
+            scan = self._scan(vectors, queries)
+            self._run(scan)
+            changed = _Changed.of(scan.plan, touched)
+            return [self._finish(scan, at, query, changed) for at, query in enumerate(queries)]
+
+    def _scan(self, vectors: Vectors, queries: list[Query]) -> _Scan:
+        plan = _plan(len(vectors), len(queries), max(query.n for query in queries))
+        n_products = sum(not query.cosine for query in queries)
+        by_cosine = n_products < len(queries)
+        return _Scan(
+            plan=plan,
+            vectors=vectors,
+            inverse_norms=self.factors.inverse_norms(len(vectors)) if by_cosine else None,
+            queries=np.stack([direction(query.vector, query.cosine) for query in queries]),
+            n_products=n_products,
+            excluded=_exclusions(queries, len(vectors)),
+            maxima=np.empty((len(queries), plan.n_blocks, plan.groups), np.float32),
+        )
+
+    def _run(self, scan: _Scan) -> None:
+        """Share the blocks among the workers; this thread is one of them."""
+        # Each takes the next block when it has done one: whoever loses his core to another
+        # thread for a while takes fewer.
+        blocks = iter(range(scan.plan.n_blocks))
+        n_others = min(self._workers, scan.plan.n_blocks) - 1
+        others = [self._pool.submit(_scan_blocks, scan, blocks) for _ in range(n_others)]
+        _scan_blocks(scan, blocks)
+        for other in others:
+            other.result()
+
+    def _finish(self, scan: _Scan, at: int, query: Query, changed: _Changed) -> Top:
+        """Score the rows again that may be among the best, and order them."""
+        maxima = scan.maxima[at].reshape(-1)
+        # A half-written vector may have raised its group's maximum, which proves nothing then;
+        # and it may itself have been hidden, so that it is scored again in any case.
+        proven = maxima.copy()
+        proven[changed.groups] = -np.inf
+        near = maxima >= _nth_largest(proven, query.n) - 2 * self._error(query)
+        hidden = changed.rows[~near[changed.groups]]
+        rows = np.concatenate([scan.plan.rows_of(np.flatnonzero(near)), hidden])
+        rows = rows[~among(rows, query.exclude)]
+        parts = [
+            self._rescore(scan, rows[start : start + _RESCORE_ROWS], query, changed.touched)
+            for start in range(0, len(rows), _RESCORE_ROWS)
+        ]
+        scores = np.concatenate(parts) if parts else np.zeros(0)
+        return top_of(rows, scores, query.n)
+
+    def _rescore(self, scan: _Scan, rows: RowNumbers, query: Query, touched: list[int]) -> Scores:
+        copy = scan.vectors[rows]
+        self.factors.mend(copy, rows, touched)
+        return cosines(copy, query.vector) if query.cosine else dots(copy, query.vector)
+
+    def _error(self, query: Query) -> float:
+        """Bound the error of a computed score, for a query of length 1."""
+        # Besides the k terms: the query's rounding, and a cosine's norm and its product.
+        terms = len(query.vector) + 4
+        gamma = terms * _UNIT_ROUNDOFF / (1 - terms * _UNIT_ROUNDOFF)
+        underflow = terms * float(np.finfo(np.float32).tiny)
+        return gamma * (1.0 if query.cosine else self.factors.largest_norm) + underflow
+
+
+def _scan_blocks(scan: _Scan, blocks: Iterator[int]) -> None:
+    """Compute the group maxima of blocks, until there are no more."""
+    plan, n_queries = scan.plan, len(scan.queries)
+    rows_first = scan.vectors.shape[1] <= _ROWS_FIRST_FACTORS
+    scores = np.empty(
+        (plan.block, n_queries) if rows_first else (n_queries, plan.block), np.float32
+    )
+    by_query = scores.T if rows_first else scores
+    who, rows = scan.excluded
+    cuts = np.searchsorted(rows, np.arange(plan.n_blocks + 1) * plan.block)
+    for block in blocks:
+        start = block * plan.block
+        part = slice(start, start + plan.block)
+        filled = len(scan.vectors[part])
+        if rows_first:
+            np.matmul(scan.vectors[part], scan.queries.T, out=scores[:filled])
+        else:
+            np.matmul(scan.queries, scan.vectors[part].T, out=scores[:, :filled])
+        if scan.inverse_norms is not None:
+            by_query[scan.n_products :, :filled] *= scan.inverse_norms[part]
+        by_query[:, filled:] = -np.inf
+        inside = slice(cuts[block], cuts[block + 1])
+        by_query[who[inside], rows[inside] - start] = -np.inf
+        if rows_first:
+            members = scores.reshape(plan.members, plan.groups, n_queries)
+            scan.maxima[:, block] = members.max(axis=0).T
+        else:
+            members = scores.reshape(n_queries, plan.members, plan.groups)
+            np.max(members, axis=1, out=scan.maxima[:, block])
+
+
+def _plan(n_rows: int, n_queries: int, n: int) -> _Plan:
+    smallest, largest = _BLOCK_ROWS
+    fitting = _power_of_two(_SCORE_BYTES // (4 * n_queries))
+    block = min(max(fitting, smallest), largest, 2 * _power_of_two(n_rows))
+    return _Plan(n_rows, block, block // min(_members(n_rows, n), block))
+
+
+def _members(n_rows: int, n: int) -> int:
+    """Return how many rows a group has, where the `n` best are asked for."""
+    return _power_of_two(min(_GROUP_ROWS, n_rows // (_GROUPS_PER_RESULT * n)))
+
+
+def _queries_at_once(n_rows: int, wanted: Sequence[int]) -> int:
+    """Return how many of the queries, whose numbers of rows ascend, fit into one pass."""
+    bytes_each = [4 * n_rows // _members(n_rows, n) for n in wanted]
+    fitting = sum(at * each <= _MAXIMA_BYTES for at, each in enumerate(bytes_each, 1))
+    return max(1, fitting)
+
+
+def _power_of_two(number: int) -> int:
+    """Return the largest power of two that is not above `number`; 1 for less than 1."""
+    return 1 << max(number.bit_length() - 1, 0)
+
+
+def _exclusions(queries: Sequence[Query], n_rows: int) -> tuple[RowNumbers, RowNumbers]:
+    excluded = [_inside(query.exclude, n_rows) for query in queries]
+    who = np.repeat(np.arange(len(queries)), [len(rows) for rows in excluded])
+    rows = np.concatenate(excluded)
+    order = np.argsort(rows, kind="stable")
+    return who[order], rows[order]
+
+
+def _inside(rows: NDArray[np.integer], n_rows: int) -> RowNumbers:
+    """Leave out what is no row: an id that was unknown, or has come since the pass began."""
+    return rows[(rows >= 0) & (rows < n_rows)].astype(np.int64)
+
+
+def _nth_largest(values: NDArray[np.float32], n: int) -> float:
+    if n > len(values):
+        return -np.inf
+    return float(np.partition(values, len(values) - n)[len(values) - n])

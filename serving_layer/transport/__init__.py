@@ -1,0 +1,1 @@
+"""The HTTP server: sockets, TLS, requests read whole under bounds, threads."""

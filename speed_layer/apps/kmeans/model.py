@@ -1,0 +1,91 @@
+"""K-means in the speed layer: each micro-batch moves the centres that it is nearest to.
+
+What is sent of a cluster is what it is now, so that reading it twice does no harm.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from common.apps.kmeans.payload import ClusterUpdate, decode_update, encode_update
+from common.apps.kmeans.pmml import KMeansModel
+from common.apps.kmeans.settings import read_model, schema_of
+from common.records.columns import parse
+from common.wire.messages import MessageError
+
+if TYPE_CHECKING:
+    from common.apps.kmeans.clusters import Clusters
+    from common.config import Settings
+    from common.replica.updates import ModelMessage
+
+log = logging.getLogger(__name__)
+
+
+class Speed:
+    """The clusters of one generation, moved on by every micro-batch.
+
+    Attributes
+    ----------
+    counts : Counter of str
+        ``before_model``: events and updates that came before any model; ``unseen``: values of
+        events that are categories which the model does not know, and so count as none.
+    """
+
+    fraction_loaded = 1.0
+
+    def __init__(self, settings: Settings) -> None:
+        self._schema = schema_of(settings)
+        self._model: KMeansModel | None = None
+        self._clusters: Clusters | None = None
+        self.counts: Counter[str] = Counter()
+
+    def load(self, model: ModelMessage) -> None:
+        """Take over a model in the place of the one before; raises MessageError."""
+        self._model = read_model(model.text, self._schema)
+        self._clusters = self._model.clusters
+
+    def apply(self, update: str, foreign: bool = False) -> None:
+        """Replace one cluster; raises MessageError if that cannot be done.
+
+        A foreign update is read and no more: it may be our own, late, and our copy of the
+        clusters is ahead of it (Oryx's rule).
+        """
+        found = decode_update(update)
+        if self._clusters is None:
+            self._count(1)
+            return
+        try:
+            replaced = self._clusters.with_cluster(found.id, found.centre, found.count)
+        except ValueError as error:
+            message = f"k-means update of cluster {found.id}: {error}"
+            raise MessageError(message) from error
+        if not foreign:
+            self._clusters = replaced
+
+    def build_updates(self, events: pa.RecordBatch) -> Sequence[str]:
+        """Move the centres; one payload for each cluster that has new points, by row."""
+        if self._model is None or self._clusters is None:
+            self._count(len(events))
+            return []
+        examples, reasons = parse(events["value"], self._schema, self._schema.active)
+        if reasons.null_count < len(reasons):
+            log.warning("%d lines left out", len(reasons) - reasons.null_count)
+            examples = examples.filter(reasons.is_null())
+        points, n_unseen = self._model.transformation.points(examples)
+        self.counts["unseen"] += n_unseen
+        self._clusters, rows = self._clusters.moved_by(points)
+        return [_update(self._clusters, row) for row in rows.tolist()]
+
+    def _count(self, number: int) -> None:
+        self.counts["before_model"] += number
+        log.warning("%d updates or events came before any model", number)
+
+
+def _update(clusters: Clusters, row: int) -> str:
+    count = int(clusters.counts[row])
+    return encode_update(ClusterUpdate(clusters.ids[row], clusters.centres[row], count))

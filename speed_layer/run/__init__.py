@@ -1,0 +1,1 @@
+"""The speed layer as a process: micro-batches folded in and published."""

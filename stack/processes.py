@@ -1,0 +1,214 @@
+"""Processes in the background: started detached, found again, stopped; never a stranger's.
+
+A pid file alone is not enough: after a reboot or a long time its number is another
+process's.  The time at which the process started goes into it too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stack.errors import EXIT_UNAVAILABLE, UserError
+from stack.files import last_lines, write_atomically
+
+POLL_SECONDS = 0.05
+KILL_TIMEOUT_SECONDS = 10.0
+GROUP_TIMEOUT_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """A process that was started here.
+
+    Attributes
+    ----------
+    pid : int
+        Its number; also that of its process group.
+    started : str
+        When it started, as the system tells it; tells it from a later one of its number.
+    since : float
+        The same in seconds since 1970.
+    address : str
+        Where it listens, ``host:port``; empty where it does not.
+    """
+
+    pid: int
+    started: str
+    since: float
+    address: str = ""
+
+    def is_alive(self) -> bool:
+        """Whether this very process still runs."""
+        return start_mark(self.pid) == self.started
+
+
+class Background:
+    """One named process; its pid file is ``home/run/<name>.json``, its log in ``home/logs``.
+
+    Parameters
+    ----------
+    home : Path
+        State folder.
+    name : str
+        What it is: ``batch``, ``speed``, ``serving``.
+    """
+
+    def __init__(self, home: Path, name: str) -> None:
+        self.name = name
+        self.log = home / "logs" / f"{name}.log"
+        self._pid_file = home / "run" / f"{name}.json"
+
+    def find(self) -> Running | None:
+        """Return the process if it runs."""
+        try:
+            found = Running(**json.loads(self._pid_file.read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+        return found if found.is_alive() else None
+
+    def start(
+        self, command: Sequence[str], environment: Mapping[str, str], address: str = ""
+    ) -> Running:
+        """Start the process, detached from this one; its output goes to its log.
+
+        Raises
+        ------
+        UserError
+            If the program cannot be started, or ended at once.
+        """
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self._pid_file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            pid = _spawn(command, environment, self.log)
+        except OSError as error:
+            message = f"The {self.name} layer cannot be started: {error}."
+            raise UserError(message, exit_code=EXIT_UNAVAILABLE) from error
+        mark = start_mark(pid)
+        if mark is None:
+            raise self.failure()
+        running = Running(pid, mark, time.time(), address)
+        write_atomically(self._pid_file, json.dumps(asdict(running)))
+        return running
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Stop the process: ask by SIGTERM, and kill its group after `timeout_seconds`.
+
+        Returns
+        -------
+        bool
+            False when it did not run.
+        """
+        running = self.find()
+        if running is not None:
+            os.kill(running.pid, signal.SIGTERM)
+            if not self._ended(running, timeout_seconds):
+                os.killpg(running.pid, signal.SIGKILL)
+                self._ended(running, KILL_TIMEOUT_SECONDS)
+            _end_group(running.pid)
+        self._pid_file.unlink(missing_ok=True)
+        return running is not None
+
+    def failure(self) -> UserError:
+        """Return the error that says that the process ended, with the end of its log."""
+        message = f"The {self.name} layer ended. Its last words:\n{last_lines(self.log)}"
+        return UserError(message, f"See {self.log}.", EXIT_UNAVAILABLE)
+
+    def _ended(self, running: Running, timeout_seconds: float) -> bool:
+        deadline = time.monotonic() + timeout_seconds
+        while running.is_alive():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_SECONDS)
+        with contextlib.suppress(ChildProcessError):
+            # Only its parent has to bury it.
+            os.waitpid(running.pid, os.WNOHANG)
+        return True
+
+
+def _spawn(command: Sequence[str], environment: Mapping[str, str], log: Path) -> int:
+    """Start a program in a session of its own, its output appended to `log`."""
+    append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    files = [
+        (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o644),
+        (os.POSIX_SPAWN_DUP2, 1, 2),
+    ]
+    return os.posix_spawn(command[0], list(command), environment, file_actions=files, setsid=True)
+
+
+def _end_group(group: int) -> None:
+    """Wait until what the process has started has ended too, and kill what has not.
+
+    Spark's Java never notices that its Python has gone if that happens while it starts.
+    """
+    deadline = time.monotonic() + GROUP_TIMEOUT_SECONDS
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            # Signal 0 only asks whether there is anybody.
+            os.killpg(group, 0)
+            time.sleep(POLL_SECONDS)
+        os.killpg(group, signal.SIGKILL)
+
+
+def start_mark(pid: int) -> str | None:
+    """Return when the process started, in a form of the system's own; None if it has ended."""
+    if not _has_proc():
+        return _ps("lstart=", "-p", str(pid)).strip() or None
+    fields = _stat(pid)
+    return None if fields is None or fields[0] in "ZX" else fields[19]
+
+
+def children(pid: int, script: str | None = None) -> list[int]:
+    """Return the numbers of the processes that the process has started and that still run.
+
+    Parameters
+    ----------
+    pid : int
+        The process.
+    script : str, optional
+        Only those that run this Python program.
+    """
+    if not _has_proc():
+        pairs = [line.split() for line in _ps("pid=,ppid=", "-A").splitlines()]
+    else:
+        found = [entry.name for entry in Path("/proc").glob("[0-9]*")]
+        pairs = [[name, fields[1]] for name in found if (fields := _stat(int(name)))]
+    numbers = [int(child) for child, parent in pairs if int(parent) == pid]
+    return [child for child in numbers if script is None or _runs(child, script)]
+
+
+def _runs(pid: int, script: str) -> bool:
+    if not _has_proc():
+        return f" {script}" in _ps("args=", "-p", str(pid)).partition(" -")[0]
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return words[1:2] == [os.fsencode(script)]
+
+
+def _has_proc() -> bool:
+    return Path("/proc/self/stat").exists()
+
+
+def _stat(pid: int) -> list[str] | None:
+    """Return the fields of ``/proc/<pid>/stat`` from the state (third) on; None if it ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    # The command's name before them is in brackets and may have brackets and blanks.
+    return stat.rpartition(")")[2].split()
+
+
+def _ps(columns: str, *which: str) -> str:
+    command = ["ps", "-o", columns, *which]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout

@@ -1,0 +1,163 @@
+"""The model store: what is written becomes visible at once, and what is read is verified."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from common.store import generations as model_store
+from common.store.generations import (
+    MANIFEST,
+    Generation,
+    Manifest,
+    ModelStore,
+    StoreError,
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore(str(tmp_path / "model"))
+
+
+def put(store: ModelStore, generation: int, text: str = "<PMML/>") -> Generation:
+    folder = store.new(generation)
+    (folder / "model.pmml").write_text(text)
+    (folder / "part").mkdir()
+    (folder / "part" / "factors.parquet").write_bytes(b"\x01\x02")
+    manifest = Manifest(
+        generation,
+        "als",
+        "model.pmml",
+        {},
+        "topic",
+        {0: 10, 3: 7},
+        data_range=(5, 9),
+        metrics={"auc": 0.75, "rmse": None},
+        candidates=({"features": 10},),
+    )
+    return store.commit(folder, manifest)
+
+
+def test_an_empty_store_has_no_newest(store: ModelStore) -> None:
+    assert store.newest() is None
+    assert store.ids() == []
+
+
+def test_a_generation_reads_back_as_it_was_written(store: ModelStore) -> None:
+    written = put(store, 12)
+    read = store.newest()
+    assert read is not None
+    assert read.manifest == written.manifest
+    assert read.manifest.cut == {0: 10, 3: 7}
+    assert set(read.manifest.files) == {"model.pmml", "part/factors.parquet"}
+    assert read.model_text() == "<PMML/>"
+    assert read.path("part/factors.parquet").read_bytes() == b"\x01\x02"
+    assert store.read_reference(read.reference) == "<PMML/>"
+    assert store.get(12, written.manifest_sha256).id == 12
+
+
+def test_generations_are_listed_by_number(store: ModelStore) -> None:
+    for generation in (100, 9, 20):
+        put(store, generation)
+    assert store.ids() == [9, 20, 100]
+
+
+def test_what_is_being_written_does_not_exist_yet(store: ModelStore) -> None:
+    (store.new(3) / "model.pmml").write_text("half")
+    assert store.ids() == []
+    store.discard_partial()
+    put(store, 3)
+    assert store.ids() == [3]
+
+
+@pytest.mark.parametrize("damage", [b"<PMML />", b"", b"<PMML/> "])
+def test_a_damaged_file_is_refused_by_name(store: ModelStore, damage: bytes) -> None:
+    path = put(store, 1).path("model.pmml")
+    path.write_bytes(damage)
+    with pytest.raises(StoreError, match=r"model\.pmml is damaged"):
+        store.get(1).model_text()
+
+
+def test_a_file_that_is_gone_is_named(store: ModelStore) -> None:
+    generation = put(store, 1)
+    generation.path("model.pmml").unlink()
+    with pytest.raises(StoreError, match=r"model\.pmml cannot be read"):
+        generation.model_text()
+
+
+def test_a_file_that_the_manifest_does_not_name_is_refused(store: ModelStore) -> None:
+    with pytest.raises(StoreError, match="has no file 'other'"):
+        put(store, 1).path("other")
+
+
+def test_another_manifest_than_the_published_one_is_refused(store: ModelStore) -> None:
+    put(store, 1)
+    with pytest.raises(StoreError, match="not the manifest that was published"):
+        store.get(1, "0" * 64)
+
+
+def test_a_manifest_of_another_generation_is_refused(store: ModelStore, tmp_path: Path) -> None:
+    put(store, 1)
+    (tmp_path / "model" / "1").rename(tmp_path / "model" / "2")
+    with pytest.raises(StoreError, match="says that it is generation 1"):
+        store.get(2)
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"generation": 1}', b"\xff"])
+def test_a_broken_manifest_is_refused(store: ModelStore, tmp_path: Path, text: bytes) -> None:
+    put(store, 1)
+    (tmp_path / "model" / "1" / MANIFEST).write_bytes(text)
+    with pytest.raises(StoreError, match="is not a manifest"):
+        store.get(1)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["/etc/passwd", "{root}/../secret", "http://host/x", "/dev/zero", "{root}/1/../../secret"],
+)
+def test_a_reference_out_of_the_store_is_refused(
+    store: ModelStore, tmp_path: Path, reference: str
+) -> None:
+    put(store, 1)
+    (tmp_path / "secret").write_text("no")
+    with pytest.raises(StoreError, match=r"outside the model store|not a path inside"):
+        store.read_reference(reference.format(root=tmp_path / "model"))
+
+
+def test_a_link_out_of_the_store_is_refused(store: ModelStore, tmp_path: Path) -> None:
+    put(store, 1)
+    (tmp_path / "secret").write_text("no")
+    (tmp_path / "model" / "1" / "link").symlink_to(tmp_path / "secret")
+    with pytest.raises(StoreError, match="not a regular file"):
+        store.read_reference(str(tmp_path / "model" / "1" / "link"))
+
+
+def test_published_is_remembered_and_removal_is_complete(store: ModelStore, tmp_path: Path) -> None:
+    put(store, 1)
+    assert not store.is_published(1)
+    store.mark_published(1)
+    assert store.is_published(1)
+    store.remove(1)
+    assert store.ids() == []
+    assert not (tmp_path / "model" / "1").exists()
+
+
+def test_a_model_that_is_too_large_is_refused_unread(
+    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation = put(store, 1, "<PMML>" + " " * 100)
+    monkeypatch.setattr(model_store, "MAX_MODEL_BYTES", 100)
+    with pytest.raises(StoreError, match=r"model\.pmml has 106 bytes; a model of more than 100"):
+        generation.model_text()
+    with pytest.raises(StoreError, match="is not read"):
+        store.read_reference(generation.reference)
+
+
+def test_a_model_that_is_no_text_is_refused(store: ModelStore) -> None:
+    folder = store.new(1)
+    (folder / "model.pmml").write_bytes(b"\xff\xfe")
+    generation = store.commit(folder, Manifest(1, "als", "model.pmml", {}, "topic", {}))
+    with pytest.raises(StoreError, match="is not text in UTF-8"):
+        generation.model_text()

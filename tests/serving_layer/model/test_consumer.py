@@ -1,0 +1,353 @@
+"""The consumer: which model requests see, when it changes, and what is refused."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.broker import Broker, BrokerError
+from common.broker.memory import MemoryBroker
+from common.config import Settings
+from common.replica.updates import ModelMessage
+from common.runtime.configuration import load
+from common.store.generations import Generation, Manifest, ModelStore, StoreError
+from common.wire.messages import MODEL, PROGRESS, UP, MessageError, Progress, Stamp, sha256_hex
+from serving_layer.model.consumer import Consumer
+from serving_layer.model.generations import Sources
+
+
+@dataclass
+class NamedModel:
+    """A model that remembers what it was given."""
+
+    text: str = ""
+    updates: list[str] = field(default_factory=list)
+    fraction_loaded: float = 1.0
+    foreign: list[str] = field(default_factory=list, compare=False)
+
+    def load(self, model: ModelMessage) -> None:
+        if model.text == "unusable":
+            message = "cannot be used"
+            raise StoreError(message)
+        self.text = model.text
+        self.fraction_loaded = 0.5 if model.text == "half" else 1.0
+
+    def apply(self, update: str, foreign: bool = False) -> None:
+        if update == "bad":
+            message = "cannot be read"
+            raise MessageError(message)
+        self.updates.append(update)
+        if foreign:
+            self.foreign.append(update)
+
+    def to_pmml(self) -> bytes:
+        return b""
+
+
+class Bench:
+    """A consumer with a broker, a store and a clock in hand."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.store = ModelStore(str(tmp_path / "model"))
+        self.broker = MemoryBroker(clock=lambda: 1000)
+        self.settings: Settings = load(
+            flags={"app": "wordcount", "serving.catch_up_timeout_seconds": 60}, environment={}
+        )
+        self.topic = self.settings.update_topic.name
+        self.broker.create_topic(self.topic, 1)
+        self.time = 0.0
+        self.consumer = self.another()
+
+    def another(self, connect: Callable[[], Broker] | None = None) -> Consumer:
+        sources = Sources(
+            connect or (lambda: self.broker),
+            self.store,
+            NamedModel,
+            monotonic=lambda: self.time,
+            clock=lambda: 3.0,
+        )
+        return Consumer(self.settings, sources)
+
+    def generation(self, id_: int, text: str, cut: int = 0) -> Generation:
+        folder = self.store.new(id_)
+        (folder / "model.json").write_text(text)
+        manifest = Manifest(id_, "wordcount", "model.json", {}, "t", {0: cut}, created=1000)
+        return self.store.commit(folder, manifest)
+
+    def publish(self, generation: Generation) -> None:
+        text = generation.model_text()
+        stamp = Stamp(generation.id, 0, sha256_hex(text.encode()), generation.manifest_sha256)
+        self.send(MODEL, text, stamp)
+
+    def send(self, key: str, value: str, stamp: Stamp | None = None) -> None:
+        producer = self.broker.producer()
+        producer.send(self.topic, key, value, stamp.to_headers() if stamp else ())
+        producer.flush()
+
+    def micro_batch(self, generation: int, first: int, updates: list[str], offset: int) -> None:
+        for sequence, update in enumerate(updates, first):
+            self.send(UP, update, Stamp(generation, sequence))
+        closing = Stamp(generation, first + len(updates))
+        self.send(PROGRESS, Progress({0: offset}).to_value(), closing)
+
+    def read(self, consumer: Consumer | None = None) -> NamedModel | None:
+        """Let the consumer read all that is on the topic; return what it serves."""
+        consumer = consumer or self.consumer
+        end = self.broker.end_offsets(self.topic)[0]
+        reader = self.broker.reader(self.topic, {0: consumer._positions.get(0, 0)})
+        while consumer._positions.get(0, 0) < end:
+            consumer.feed(reader.poll(0.1))
+        consumer.swap_if_ready()
+        model = consumer.model
+        assert model is None or isinstance(model, NamedModel)
+        return model
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def test_a_model_and_its_updates_are_served(bench: Bench) -> None:
+    bench.publish(bench.generation(7, "seven"))
+    bench.micro_batch(7, 1, ["a", "b"], offset=2)
+    assert bench.read() == NamedModel("seven", ["a", "b"])
+    assert bench.consumer.generation == 7
+    assert bench.consumer.model_age_seconds == 2.0
+
+
+def test_updates_wait_for_the_end_of_their_micro_batch(bench: Bench) -> None:
+    bench.publish(bench.generation(7, "seven"))
+    bench.send(UP, "a", Stamp(7, 1))
+    model = bench.read()
+    assert model is not None
+    assert model.updates == []
+    bench.send(PROGRESS, Progress({0: 1}).to_value(), Stamp(7, 2))
+    bench.read()
+    assert model.updates == ["a"]
+
+
+def test_a_new_generation_waits_until_it_has_caught_up(bench: Bench) -> None:
+    bench.publish(bench.generation(1, "one"))
+    bench.micro_batch(1, 1, ["a"], offset=50)
+    bench.publish(bench.generation(2, "two", cut=20))
+    assert bench.read() == NamedModel("one", ["a"])
+    bench.micro_batch(2, 1, ["b"], offset=40)
+    assert bench.read() == NamedModel("one", ["a"])
+    bench.micro_batch(2, 3, ["c"], offset=50)
+    assert bench.read() == NamedModel("two", ["b", "c"])
+    assert bench.consumer.counts["catch_up_timeouts"] == 0
+
+
+def test_after_the_timeout_it_is_served_all_the_same(bench: Bench) -> None:
+    bench.publish(bench.generation(1, "one"))
+    bench.micro_batch(1, 1, ["a"], offset=50)
+    bench.publish(bench.generation(2, "two", cut=20))
+    bench.read()
+    bench.time = 61.0
+    assert bench.read() == NamedModel("two")
+    assert bench.consumer.counts["catch_up_timeouts"] == 1
+
+
+def test_a_generation_that_is_loaded_in_part_is_not_served(bench: Bench) -> None:
+    bench.publish(bench.generation(1, "one"))
+    bench.publish(bench.generation(2, "half", cut=5))
+    assert bench.read() == NamedModel("one")
+
+
+@pytest.mark.parametrize("text", ["unusable", "damaged"])
+def test_a_generation_that_cannot_be_used_leaves_the_last_good_one(bench: Bench, text: str) -> None:
+    bench.publish(bench.generation(1, "one"))
+    bench.read()
+    bad = bench.generation(2, text)
+    bench.publish(bad)
+    if text == "damaged":
+        bad.path("model.json").with_name("manifest.json").write_text("{}")
+    bench.micro_batch(1, 1, ["a"], offset=1)
+    assert bench.read() == NamedModel("one", ["a"])
+    assert bench.consumer.counts["refused_models"] == 1
+
+
+def test_bad_records_are_counted_and_the_consumer_goes_on(bench: Bench) -> None:
+    bench.send(UP, "too early")
+    bench.send("OTHER", "?")
+    bench.publish(bench.generation(1, "one"))
+    bench.send(UP, "x", Stamp(99, 1))
+    bench.micro_batch(1, 1, ["bad", "good"], offset=1)
+    bench.send(PROGRESS, "not json", Stamp(1, 9))
+    assert bench.read() == NamedModel("one", ["good"])
+    counts = bench.consumer.counts
+    assert counts["updates_before_a_model"] == 1
+    assert counts["unknown_key"] == 1
+    assert counts["updates_of_other_generations"] == 1
+    assert counts["bad_updates"] == 1
+    assert counts["bad_records"] == 1
+
+
+def test_an_older_generation_never_replaces_a_newer_one(bench: Bench) -> None:
+    first, second = bench.generation(1, "one"), bench.generation(2, "two")
+    bench.publish(second)
+    bench.publish(first)
+    assert bench.read() == NamedModel("two")
+    assert bench.consumer.counts["old_models"] == 1
+
+
+def test_foreign_models_and_updates_are_read_as_oryx_reads_them(bench: Bench) -> None:
+    bench.send(MODEL, "theirs")
+    bench.send(UP, "a")
+    model = bench.read()
+    assert model == NamedModel("theirs", ["a"])
+    bench.send(MODEL, "theirs again")
+    bench.send(UP, "b")
+    assert bench.read() is model
+    assert model == NamedModel("theirs again", ["a", "b"])
+
+
+def test_a_family_is_told_which_updates_are_foreign(bench: Bench) -> None:
+    bench.publish(bench.generation(7, "seven"))
+    bench.micro_batch(7, 1, ["ours"], offset=1)
+    bench.send(UP, "theirs")
+    model = bench.read()
+    assert model is not None
+    assert model.updates == ["ours", "theirs"]
+    assert model.foreign == ["theirs"]
+
+
+class ManyModel(NamedModel):
+    """One that takes updates many at a time."""
+
+    def apply_many(self, updates: Sequence[str], foreign: bool = False) -> list[MessageError]:
+        self.calls = [*getattr(self, "calls", []), (list(updates), foreign)]
+        return [MessageError(update) for update in updates if update == "bad"]
+
+
+def test_a_family_may_take_many_updates_at_once(bench: Bench) -> None:
+    sources = Sources(lambda: bench.broker, bench.store, ManyModel, clock=lambda: 3.0)
+    consumer = Consumer(bench.settings, sources)
+    bench.publish(bench.generation(7, "seven"))
+    bench.micro_batch(7, 1, ["a", "bad", "b"], offset=1)
+    for update in ("c", "bad", "d"):
+        bench.send(UP, update)
+    bench.micro_batch(7, 5, ["e"], offset=2)
+    bench.send(UP, "f")
+    model = bench.read(consumer)
+    assert isinstance(model, ManyModel)
+    assert model.calls == [
+        (["a", "bad", "b"], False),
+        (["c", "bad", "d"], True),
+        (["e"], False),
+        (["f"], True),
+    ]
+    assert (consumer.counts["updates"], consumer.counts["bad_updates"]) == (6, 2)
+
+
+def test_a_new_replica_goes_straight_to_the_newest_generation(bench: Bench) -> None:
+    bench.broker.clock = lambda: 500
+    for number in range(20):
+        bench.send(UP, f"old {number}", Stamp(1, number + 1))
+    bench.broker.clock = lambda: 1000
+    bench.publish(bench.generation(2, "two"))
+    bench.micro_batch(2, 1, ["a"], offset=1)
+    replica = bench.another()
+    replica.start()
+    try:
+        wait_until(lambda: replica.generation == 2 and bool(replica.counts["updates"]))
+        assert replica.model == NamedModel("two", ["a"])
+        assert replica.counts["updates_of_other_generations"] == 0
+        assert replica.status()["missing"] is None
+    finally:
+        replica.close()
+
+
+def test_a_replica_starts_from_the_last_good_generation(bench: Bench) -> None:
+    bench.generation(1, "one")
+    bench.generation(2, "two").path("model.json").write_text("damaged")
+    assert bench.consumer.load_newest() is not None
+    bench.consumer.swap_if_ready()
+    assert bench.consumer.model == NamedModel("one")
+
+
+def test_without_a_broker_it_says_so_and_recovers(bench: Bench) -> None:
+    down = threading.Event()
+    down.set()
+
+    def connect() -> Broker:
+        if down.is_set():
+            message = "nobody answers"
+            raise BrokerError(message, retriable=True)
+        return bench.broker
+
+    replica = bench.another(connect)
+    replica.start()
+    try:
+        wait_until(lambda: replica.counts["broker_errors"] > 0)
+        assert "no connection to the broker" in str(replica.status()["missing"])
+        down.clear()
+        bench.publish(bench.generation(2, "two"))
+        wait_until(lambda: replica.generation == 2)
+    finally:
+        replica.close()
+
+
+def test_while_the_store_does_not_answer_it_says_so_and_no_model_is_lost(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = threading.Event()
+    get = ModelStore.get
+
+    def sometimes(store: ModelStore, *which: Any) -> Generation:
+        if away.is_set():
+            message = "the disk is away"
+            raise OSError(message)
+        return get(store, *which)
+
+    monkeypatch.setattr(ModelStore, "get", sometimes)
+    monkeypatch.setattr("serving_layer.model.consumer.RETRY_SECONDS", 0.01)
+    bench.generation(1, "one")
+    away.set()
+    replica = bench.another()
+    replica.start()
+    try:
+        wait_until(lambda: replica.counts["store_errors"] > 0)
+        assert "the store does not answer: the disk is away" in str(replica.status()["missing"])
+        away.clear()
+        wait_until(lambda: replica.generation == 1)
+        away.set()
+        bench.publish(bench.generation(2, "two"))
+        seen = replica.counts["store_errors"]
+        wait_until(lambda: replica.counts["store_errors"] > seen)
+        assert replica.generation == 1
+        away.clear()
+        wait_until(lambda: replica.generation == 2)
+    finally:
+        replica.close()
+
+
+def test_what_ends_the_consumer_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(store: ModelStore) -> list[int]:
+        message = "a fault of ours"
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(ModelStore, "ids", broken)
+    replica = bench.another()
+    replica.start()
+    try:
+        wait_until(lambda: "a fault of ours" in str(replica.status()["missing"]))
+        assert "restart this process" in str(replica.status()["missing"])
+    finally:
+        replica.close()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Wait for a condition; fail when it does not come."""
+    deadline = threading.Event()
+    for _ in range(int(seconds / 0.02)):
+        if condition():
+            return
+        deadline.wait(0.02)
+    pytest.fail("the condition did not come")

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import threading
+
+from serving_layer.search.gate import Gate
+
+
+def test_one_writes_alone_while_many_read() -> None:
+    gate, inside = Gate(), [0]
+    seen: list[int] = []
+    start = threading.Barrier(5)
+
+    def read() -> None:
+        start.wait(30)
+        for _ in range(2000):
+            with gate:
+                seen.append(inside[0])
+
+    def write() -> None:
+        start.wait(30)
+        for _ in range(200):
+            with gate.alone():
+                inside[0] += 1
+                inside[0] -= 1
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    threads.append(threading.Thread(target=write))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(seen) == 8000
+    assert set(seen) == {0}
+
+
+def test_who_writes_waits_for_readers_and_keeps_others_out() -> None:
+    gate = Gate()
+    events: list[str] = []
+    gate.__enter__()
+    writer = threading.Thread(target=lambda: _write(gate, events))
+    writer.start()
+    while not gate._closed:
+        pass
+    reader = threading.Thread(target=lambda: _read(gate, events))
+    reader.start()
+    assert events == []
+    gate.__exit__()
+    writer.join(30)
+    reader.join(30)
+    assert events == ["written", "read"]
+
+
+def _write(gate: Gate, events: list[str]) -> None:
+    with gate.alone():
+        events.append("written")
+
+
+def _read(gate: Gate, events: list[str]) -> None:
+    with gate:
+        events.append("read")

@@ -1,0 +1,173 @@
+"""A view: what a micro-batch publishes, and what a restart finds again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from common.broker.memory import MemoryBroker
+from common.replica.updates import ModelMessage, stored
+from common.store.generations import Manifest, ModelStore
+from common.wire.messages import PROGRESS, UP, Message, Progress
+from speed_layer.run.view import View, open_view
+
+TOPIC = "update"
+
+
+@dataclass
+class Summing:
+    """A model that is a running sum; each update says the new sum."""
+
+    total: int = 0
+    applied: list[str] = field(default_factory=list)
+    fraction_loaded: float = 1.0
+
+    def load(self, model: ModelMessage) -> None:
+        self.total = int(model.text)
+
+    def apply(self, update: str, foreign: bool = False) -> None:
+        self.applied.append(update)
+        self.total = int(update)
+
+    def build_updates(self, events: pa.RecordBatch) -> Sequence[str]:
+        found = []
+        for value in events["value"].to_pylist():
+            self.total += int(value)
+            found.append(str(self.total))
+        return found
+
+
+def events(offsets: range, partition: int = 0) -> pa.Table:
+    return pa.table(
+        {
+            "partition": pa.array([partition] * len(offsets), pa.int32()),
+            "offset": pa.array(offsets, pa.int64()),
+            "timestamp": pa.array([1000 + at for at in offsets], pa.int64()),
+            "value": pa.array([str(at) for at in offsets]),
+        }
+    )
+
+
+@pytest.fixture
+def broker() -> MemoryBroker:
+    broker = MemoryBroker(clock=lambda: 2000)
+    broker.create_topic(TOPIC, 1)
+    return broker
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> ModelMessage:
+    store = ModelStore(str(tmp_path))
+    folder = store.new(5)
+    (folder / "model.json").write_text("100")
+    manifest = Manifest(5, "sum", "model.json", {}, "t", {0: 10, 1: 3}, created=2000)
+    return stored(store.commit(folder, manifest))
+
+
+def open_(source: ModelMessage, broker: MemoryBroker) -> View:
+    view = open_view(source, Summing, broker, TOPIC)
+    assert view is not None
+    return view
+
+
+def publish(broker: MemoryBroker, messages: Sequence[Message]) -> None:
+    producer = broker.producer()
+    for message in messages:
+        producer.send(
+            TOPIC, message.key, message.value, message.stamp.to_headers() if message.stamp else ()
+        )
+    producer.flush()
+
+
+def fold(view: View, batch: pa.Table) -> list[Message]:
+    return list(view.fold(batch, batch))
+
+
+def test_a_new_view_starts_at_the_cut(source: ModelMessage, broker: MemoryBroker) -> None:
+    view = open_(source, broker)
+    assert view.offsets == {0: 10, 1: 3}
+    assert view.generation == 5
+
+
+def test_a_micro_batch_is_closed_by_its_progress(
+    source: ModelMessage, broker: MemoryBroker
+) -> None:
+    view = open_(source, broker)
+    messages = fold(view, events(range(10, 13)))
+    assert [m.key for m in messages] == [UP, UP, UP, PROGRESS]
+    assert [m.value for m in messages[:3]] == ["110", "121", "133"]
+    assert [m.stamp.sequence for m in messages if m.stamp] == [1, 2, 3, 4]
+    assert messages[0].stamp is not None
+    assert messages[0].stamp.input == "0:12"
+    assert messages[0].stamp.event_time == 1012
+    assert Progress.from_value(messages[3].value) == Progress({0: 13, 1: 3}, 1012)
+
+
+def test_lines_that_cannot_be_read_still_move_the_offsets(
+    source: ModelMessage, broker: MemoryBroker
+) -> None:
+    view = open_(source, broker)
+    batch = events(range(10, 12))
+    messages = list(view.fold(batch, batch.slice(0, 0)))
+    assert [m.key for m in messages] == [PROGRESS]
+    assert view.offsets == {0: 12, 1: 3}
+
+
+def test_a_restart_goes_on_where_the_last_progress_stands(
+    source: ModelMessage, broker: MemoryBroker
+) -> None:
+    view = open_(source, broker)
+    publish(broker, fold(view, events(range(10, 13))))
+    again = open_(source, broker)
+    assert again.offsets == {0: 13, 1: 3}
+    assert isinstance(again.model, Summing)
+    assert again.model.total == 133
+    assert fold(again, events(range(13, 14)))[0].stamp == fold(view, events(range(13, 14)))[0].stamp
+
+
+def test_a_micro_batch_that_was_not_closed_is_folded_again(
+    source: ModelMessage, broker: MemoryBroker
+) -> None:
+    view = open_(source, broker)
+    publish(broker, fold(view, events(range(10, 13))))
+    publish(broker, fold(view, events(range(13, 16)))[:2])  # killed in the middle
+    again = open_(source, broker)
+    assert again.offsets == {0: 13, 1: 3}
+    publish(broker, fold(again, events(range(13, 20))))
+    third = open_(source, broker)
+    assert third.offsets == {0: 20, 1: 3}
+    assert isinstance(third.model, Summing)
+    assert third.model.total == 100 + sum(range(10, 20))
+
+
+def test_messages_that_retention_removed_are_made_again_from_the_cut(
+    source: ModelMessage, broker: MemoryBroker
+) -> None:
+    view = open_(source, broker)
+    publish(broker, fold(view, events(range(10, 13))))
+    broker.delete_records(TOPIC, {0: 2})
+    again = open_(source, broker)
+    assert again.offsets == {0: 10, 1: 3}
+    assert isinstance(again.model, Summing)
+    assert again.model.total == 100
+    first = fold(again, events(range(10, 13)))[0]
+    assert first.stamp is not None
+    assert first.stamp.sequence > 4
+
+
+def test_updates_that_the_batch_layer_never_sends_are_not_waited_for_to_the_end(
+    source: ModelMessage, broker: MemoryBroker
+) -> None:
+    announced = replace(source, updates=2)
+    asked = iter([False, True])
+    assert open_view(announced, Summing, broker, TOPIC, lambda: next(asked)) is None
+    assert list(asked) == []
+
+
+def test_a_foreign_model_gets_plain_updates(broker: MemoryBroker) -> None:
+    view = open_(ModelMessage(None, "7"), broker)
+    assert fold(view, events(range(2))) == [Message(UP, "7"), Message(UP, "8")]
