@@ -8,9 +8,9 @@ from common.broker.api import (
     Reader,
     Record,
     TopicInfo,
-    open_broker,
     read_all,
 )
+from common.broker.opening import open_broker
 
 __all__ = [
     "Broker",

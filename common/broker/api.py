@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from common.config import Settings
+    pass
 
 #: Where a reader starts, for each partition: an offset, or either end of the partition.
 Position = Mapping[int, int] | Literal["earliest", "latest"]
@@ -190,43 +190,3 @@ def read_all(reader: Reader, until: Mapping[int, int]) -> Iterator[Record]:
     """
     while any(reader.positions().get(number, 0) < end for number, end in until.items()):
         yield from reader.poll()
-
-
-def open_broker(settings: Settings, address: str | None = None) -> Broker:
-    """Connect to the cluster that the configuration names.
-
-    Parameters
-    ----------
-    settings : Settings
-        ``broker.client`` chooses the client library: ``auto`` takes confluent-kafka where it
-        is installed and kafka-python otherwise.
-    address : str, optional
-        ``host:port[,host:port]``; the input topic's broker by default.  ``memory://NAME`` is
-        a broker in this process.
-
-    Raises
-    ------
-    BrokerError
-        If no broker answers at the address within ``broker.connect_timeout_seconds``.
-    """
-    address = address or settings.input_topic.broker
-    if address.startswith("memory://"):
-        from common.broker.memory import MemoryBroker
-
-        return MemoryBroker.named(address)
-    client = settings.broker.client
-    if client in ("auto", "confluent"):
-        try:
-            from common.broker.confluent import ConfluentBroker
-        except ImportError:
-            if client == "confluent":
-                message = (
-                    'broker.client = "confluent" needs the package confluent-kafka; '
-                    'install it with "pip install confluent-kafka" or set broker.client = "auto"'
-                )
-                raise BrokerError(message) from None
-        else:
-            return ConfluentBroker(address, settings.broker)
-    from common.broker.kafka_python import KafkaPythonBroker
-
-    return KafkaPythonBroker(address, settings.broker)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from common.broker.api import BrokerError, Position, Record
+from common.broker.api import Broker, BrokerError, Position, Record
 from common.broker.failures import out_of_range, unknown_topic
 from common.broker.limits import FETCH_BYTES, RECEIVE_BYTES
 from common.broker.positions import start_offsets
 from common.broker.watch import TopicWatch
-
-if TYPE_CHECKING:
-    from common.broker.confluent import ConfluentBroker
 
 # Errors that the reader has to tell; from all others librdkafka recovers by itself.
 _FATAL = {
@@ -35,7 +32,7 @@ class ConfluentReader:
     """
 
     def __init__(
-        self, broker: ConfluentBroker, config: Mapping[str, Any], topic: str, start: Position
+        self, broker: Broker, config: Mapping[str, Any], topic: str, start: Position
     ) -> None:
         info = broker.topic(topic)
         if info is None:

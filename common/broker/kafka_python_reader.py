@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition, errors
 
-from common.broker.api import BrokerError, Position, Record
+from common.broker.api import Broker, BrokerError, Position, Record
 from common.broker.failures import out_of_range, unknown_topic
 from common.broker.limits import FETCH_BYTES
 from common.broker.positions import start_offsets
 from common.broker.watch import TopicWatch
-
-if TYPE_CHECKING:
-    from common.broker.kafka_python import KafkaPythonBroker
 
 
 class KafkaPythonReader:
@@ -24,7 +21,7 @@ class KafkaPythonReader:
     """
 
     def __init__(
-        self, broker: KafkaPythonBroker, config: Mapping[str, Any], topic: str, start: Position
+        self, broker: Broker, config: Mapping[str, Any], topic: str, start: Position
     ) -> None:
         info = broker.topic(topic)
         if info is None:

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from common.broker.api import Broker, BrokerError, TopicInfo, open_broker
+from common.broker.api import Broker, BrokerError, TopicInfo
+from common.broker.opening import open_broker
 
 if TYPE_CHECKING:
     from common.config import Settings

@@ -187,7 +187,7 @@ def test_s15_the_configuration_is_shown_without_secrets(
 
 def test_s25_what_a_layer_writes_is_for_its_owner(tmp_path: Path) -> None:
     script = (
-        "import os, sys; from common import process; process.keep_files_private();"
+        "import os, sys; from common.runtime import process; process.keep_files_private();"
         "os.makedirs(sys.argv[1]); open(sys.argv[1] + '/f', 'w').close()"
     )
     folder = tmp_path / "model"

@@ -14,7 +14,7 @@ UNNEEDED = ("faiss", "pandas", "pyarrow", "scipy", "sklearn")
 _SCRIPT = """
 import json, sys, time
 from common.broker.memory import MemoryBroker
-from common.config import load
+from common.runtime.configuration import load
 from serving_layer.run.service import Service
 
 store, *unneeded = sys.argv[1:]
