@@ -27,7 +27,8 @@ def test_what_one_family_alone_uses_lives_with_it() -> None:
     for module in sorted(graph.modules):
         if family_of(module) or module.startswith(KITS) or graph.find_children(module):
             continue
-        users = {family_of(importer) for importer in graph.find_modules_that_directly_import(module)}
+        importers = graph.find_modules_that_directly_import(module)
+        users = {family_of(importer) for importer in importers}
         judged += 1
         if len(users) == 1 and users != {None}:
             strays[module] = users.pop()
