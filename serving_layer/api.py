@@ -1,21 +1,31 @@
-"""What the serving layer asks of a model family."""
+"""What the serving layer asks of a model family, and the defaults for what one leaves out."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+import re
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from common.wire.messages import MessageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from flask import Blueprint
 
     from common.config import Settings
     from common.replica.updates import ModelMessage
-    from common.wire.messages import MessageError
+
+
+class NoPmmlError(Exception):
+    """The model has no PMML form; the message says so to the client, who gets a 404."""
 
 
 class ServingModel(Protocol):
     """One family's model in memory; its module names the class ``Serving``.
+
+    A family's class derives from this one and gets the defaults of `apply_many` and `to_pmml`.
+    A class that does not derive from it gets them too, when its module is looked up.
 
     An instance belongs to one generation (with models that are not ours it lives on and
     follows Oryx's rule of what to keep).  One thread writes (`load`, `apply`), while many
@@ -25,12 +35,18 @@ class ServingModel(Protocol):
     def __init__(self, settings: Settings) -> None: ...
 
     @property
+    @abstractmethod
     def fraction_loaded(self) -> float:
-        """Share (0 to 1) of the model's expected parts that it holds; 1 if none are expected."""
+        """Share (0 to 1) of the model's expected parts that it holds; 1 if none are expected.
 
+        A family gives it as an attribute of its class or as a property.
+        """
+
+    @abstractmethod
     def load(self, model: ModelMessage) -> None:
         """Take over a model; raises MessageError or StoreError if it cannot be used."""
 
+    @abstractmethod
     def apply(self, update: str, foreign: bool = False) -> None:
         """Apply the payload of one ``UP``; raises MessageError if it cannot be read.
 
@@ -43,26 +59,98 @@ class ServingModel(Protocol):
             forest's leaves is a change; with our headers a payload is absolute.
         """
 
-    def to_pmml(self) -> bytes:
-        """Return the model as it is now, with every update applied, as PMML 4.4."""
-
-
-@runtime_checkable
-class AppliesMany(Protocol):
-    """A :class:`ServingModel` for which many updates at once are less work than one by one."""
-
     def apply_many(self, updates: Sequence[str], foreign: bool = False) -> Sequence[MessageError]:
-        """Apply payloads as :meth:`ServingModel.apply` would in this order.
+        """Apply payloads as :meth:`apply` would in this order.
+
+        By default it does just that; a family overrides it where many at once are less work.
 
         Returns
         -------
         sequence of MessageError
             What is wrong with those that cannot be used; all others count.
         """
+        refused = []
+        for update in updates:
+            try:
+                self.apply(update, foreign)
+            except MessageError as error:
+                refused.append(error)
+        return refused
+
+    def to_pmml(self) -> bytes:
+        """Return the model as it is now, with every update applied, as PMML 4.4.
+
+        Raises
+        ------
+        NoPmmlError
+            If the model has no PMML form, which is the default.
+        """
+        message = "a model of this family has no PMML form"
+        raise NoPmmlError(message)
 
 
-class ServingFamily(Protocol):
-    """What a family's serving module offers beside ``Serving``."""
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One row of the console.
 
-    def blueprint(self, settings: Settings) -> Blueprint:
-        """Return the family's routes; they ask ``serving_layer.routes.model()`` per request."""
+    Attributes
+    ----------
+    label : str
+        What the row is called.
+    path : str
+        The request's path under the context path; each ``{name}`` becomes a text field whose
+        value is percent-encoded as one segment.  A name with ``=`` in it, ``{item=value}``,
+        takes ``id=value``.
+    method : str
+        HTTP method.
+    query : tuple of str
+        Names of the query parameters that get a field; empty fields are not sent.
+    body : str or None
+        What the body's field says while it is empty; None where there is no body.
+    upload : bool
+        Whether a file can be sent in the body's place.
+    """
+
+    label: str
+    path: str
+    method: Literal["GET", "POST", "DELETE"] = "GET"
+    query: tuple[str, ...] = ()
+    body: str | None = None
+    upload: bool = False
+
+    @property
+    def fields(self) -> list[str]:
+        """Names of the path's fields, in order."""
+        return re.findall(r"{([^}]*)}", self.path)
+
+
+def no_console() -> Sequence[Form]:
+    """Return no rows: the family adds nothing to the console."""
+    return ()
+
+
+def no_resources(settings: Settings) -> Blueprint | None:
+    """Return None: the family has no JSON resources."""
+    return None
+
+
+@dataclass(frozen=True)
+class ServingFamily:
+    """A family's part in the serving layer, as the framework uses it.
+
+    Attributes
+    ----------
+    new_model : callable
+        Makes an empty model; the module's ``Serving``.
+    blueprint : callable
+        Makes the family's routes; they ask :func:`serving_layer.routes.model` per request.
+    console : callable
+        Returns the rows of the console page; none by default.
+    resources : callable
+        Makes the family's JSON resources, found under ``/v1``; None, the default, if it has none.
+    """
+
+    new_model: Callable[[Settings], ServingModel]
+    blueprint: Callable[[Settings], Blueprint]
+    console: Callable[[], Sequence[Form]] = no_console
+    resources: Callable[[Settings], Blueprint | None] = no_resources

@@ -45,7 +45,7 @@ match without it, and the other way round.
 
 from __future__ import annotations
 
-from serving_layer.console.form import Form
+from serving_layer.api import Form
 from serving_layer.events.ingest import reads, send_events
 from serving_layer.http.describe import LINES, SENT, Body, Parameter, Reply, describe
 from serving_layer.http.errors import ApiError, unknown_id

@@ -6,9 +6,10 @@ from common.apps.wordcount import read_model, read_update
 from common.config import Settings
 from common.replica.updates import ModelMessage
 from serving_layer import routes as http
+from serving_layer.api import ServingModel
 
 
-class Serving:
+class Serving(ServingModel):
     """For each word how many distinct other words share a line with it."""
 
     fraction_loaded = 1.0
@@ -23,10 +24,6 @@ class Serving:
     def apply(self, update: str, foreign: bool = False) -> None:
         """Take over one word's count; raises MessageError if the payload cannot be read."""
         word, self.counts[word], _ = read_update(update)
-
-    def to_pmml(self) -> bytes:
-        """Raise 404: PMML has no model of this kind."""
-        raise http.ApiError(404, "no_pmml", "a word count has no PMML form; see GET /distinct")
 
 
 def blueprint(settings: Settings) -> Blueprint:

@@ -15,7 +15,7 @@ from typing import cast
 from flask import Blueprint, Response, current_app, make_response, render_template, request
 
 from common.base.paths import home
-from serving_layer.console.form import Form
+from serving_layer.api import Form
 from serving_layer.http.describe import STRING, Reply, describe
 from serving_layer.http.paths import not_found
 from serving_layer.http.replies import json_reply

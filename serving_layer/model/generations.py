@@ -20,7 +20,7 @@ from common.replica.updates import ModelMessage, SequenceLog, reached, resolve
 from common.runtime.memory import return_freed_memory
 from common.store.generations import ModelStore, StoreError
 from common.wire.messages import Message, MessageError
-from serving_layer.api import AppliesMany, ServingModel
+from serving_layer.api import ServingModel
 
 log = logging.getLogger(__name__)
 
@@ -196,21 +196,8 @@ class Generations:
     def _apply(self, slot: Slot, updates: Sequence[str], foreign: bool = False) -> None:
         for start in range(0, len(updates), AT_ONCE):
             some = updates[start : start + AT_ONCE]
-            refused = _applied(slot.model, some, foreign)
+            refused = slot.model.apply_many(some, foreign)
             self.counts["updates"] += len(some) - len(refused)
             for error in refused:
                 self.counts["bad_updates"] += 1
                 log.warning("update of generation %s: %s", slot.generation, error)
-
-
-def _applied(model: ServingModel, updates: Sequence[str], foreign: bool) -> list[MessageError]:
-    """Apply updates, and return what is wrong with those that the model refuses."""
-    if isinstance(model, AppliesMany):
-        return list(model.apply_many(updates, foreign))
-    refused = []
-    for update in updates:
-        try:
-            model.apply(update, foreign)
-        except MessageError as error:
-            refused.append(error)
-    return refused

@@ -8,9 +8,10 @@ from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from common.pmml.documents import indented
+from serving_layer.api import Form, NoPmmlError
 from serving_layer.console import pages
-from serving_layer.console.form import Form
 from serving_layer.http.describe import STRING, Reply, describe
+from serving_layer.http.errors import ApiError
 from serving_layer.http.parameters import finish_parameters, flag, switch
 from serving_layer.operations import health
 from serving_layer.request.context import any_model
@@ -41,8 +42,14 @@ def scrape() -> Response:
 
 @describe(query=[PRETTY], reply=Reply("PMML 4.4.", {"application/xml": STRING}))
 def pmml() -> Response:
-    """Reply with the model as it is now, with every update applied, as PMML."""
+    """Reply with the model as it is now, with every update applied, as PMML.
+
+    A model that has no PMML form is answered with 404 ``no_pmml``.
+    """
     pretty = flag("pretty")
     finish_parameters()
-    document = any_model().to_pmml()
+    try:
+        document = any_model().to_pmml()
+    except NoPmmlError as error:
+        raise ApiError(404, "no_pmml", str(error)) from None
     return Response(indented(document) if pretty else document, mimetype="application/xml")

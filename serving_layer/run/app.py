@@ -15,7 +15,7 @@ from flask import Flask, Request, Response, g, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
-from common.runtime.families import family_module, input_lines
+from common.runtime.families import input_lines
 from serving_layer.access.admission import Entrance
 from serving_layer.events.ingest import read_only
 from serving_layer.http.errors import ApiError, error_response, from_http
@@ -27,6 +27,7 @@ from serving_layer.operations import routes
 from serving_layer.request.context import Context, ModelSource, context
 from serving_layer.request.idempotency import keep_body
 from serving_layer.request.metrics import Metrics
+from serving_layer.run.family import serving_family
 
 if TYPE_CHECKING:
     from common.broker import Producer
@@ -63,7 +64,7 @@ def create_app(settings: Settings, current: ModelSource, producer: Producer | No
     app = LeanFlask("serving_layer", static_folder=None, template_folder="console/templates")
     use_segments(app.url_map)
     lines = input_lines(settings)
-    family = family_module(settings.app, "serving_layer", ("Serving", "blueprint"))
+    family = serving_family(settings)
     writers = BoundedSemaphore(max(1, settings.serving.api.threads // 2))
     app.extensions["gemsbok"] = Context(settings, current, producer, lines, writers)
     app.extensions["gemsbok-metrics"] = metrics = Metrics(
@@ -75,11 +76,11 @@ def create_app(settings: Settings, current: ModelSource, producer: Producer | No
     app.after_request(around.after)
     app.register_error_handler(HTTPException, _on_http_error)
     app.register_error_handler(Exception, _on_failure)
-    forms = family.console() if hasattr(family, "console") else []
-    app.register_blueprint(routes.blueprint(forms))
+    app.register_blueprint(routes.blueprint(family.console()))
     app.register_blueprint(family.blueprint(settings))
-    if hasattr(family, "resources"):
-        app.register_blueprint(family.resources(settings))
+    resources = family.resources(settings)
+    if resources is not None:
+        app.register_blueprint(resources)
     app.wsgi_app = RawPath(app.wsgi_app, settings.serving.api.context_path)  # type: ignore[method-assign]
     return app
 

@@ -14,7 +14,6 @@ from flask import Flask
 
 from common.broker import Broker, open_broker
 from common.config import Settings
-from common.runtime.families import family_module
 from common.store.generations import ModelStore
 from serving_layer.events.producer import LazyProducer
 from serving_layer.model.consumer import Consumer
@@ -23,6 +22,7 @@ from serving_layer.operations.board import Board, State
 from serving_layer.request.context import missing
 from serving_layer.request.metrics import Metrics
 from serving_layer.run.app import create_app
+from serving_layer.run.family import serving_family
 from serving_layer.transport.server import HttpServer, limits
 from serving_layer.transport.sockets import join
 from serving_layer.transport.tls import Certificate
@@ -144,11 +144,10 @@ class Worker:
 
 
 def _sources(settings: Settings) -> Sources:
-    family = family_module(settings.app, "serving_layer", ("Serving", "blueprint"))
     return Sources(
         connect=_connect(settings, settings.update_broker),
         store=ModelStore.of(settings.batch.storage),
-        new_model=functools.partial(family.Serving, settings),
+        new_model=functools.partial(serving_family(settings).new_model, settings),
     )
 
 

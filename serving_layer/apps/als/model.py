@@ -20,6 +20,7 @@ from common.pmml.documents import PmmlError
 from common.replica.updates import ModelMessage
 from common.store.generations import Generation, StoreError
 from common.wire.messages import MessageError
+from serving_layer.api import ServingModel
 from serving_layer.apps.als.view import AlsView, Content
 from serving_layer.search import Approximation
 
@@ -27,7 +28,7 @@ from serving_layer.search import Approximation
 _ROOM = 0.25
 
 
-class Serving:
+class Serving(ServingModel):
     """One ALS model; :attr:`view` is what requests use.
 
     A model with files is complete at once.  One without gets its vectors by ``UP`` messages,

@@ -8,6 +8,7 @@ from common.apps.forest.payload import apply_update
 from common.apps.forest.pmml import write_forest_pmml
 from common.apps.forest.settings import encoding_of, read_model, schema_of
 from common.wire.messages import MessageError
+from serving_layer.api import ServingModel
 from serving_layer.apps.forest.view import ForestView
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from common.replica.updates import ModelMessage
 
 
-class Serving:
+class Serving(ServingModel):
     """The forest as it is now, its leaves moved on by updates."""
 
     fraction_loaded = 1.0

@@ -14,6 +14,7 @@ from common.base.lines import LineError
 from common.records.columns import parse
 from common.records.examples import parse_datum
 from common.wire.messages import MessageError
+from serving_layer.api import ServingModel
 from serving_layer.events.ingest import bad_line, refuse_bad_lines
 from serving_layer.request.metrics import metrics
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from common.replica.updates import ModelMessage
 
 
-class Serving:
+class Serving(ServingModel):
     """The clusters as they are now; an update replaces `model` whole.
 
     Attributes

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from common.pmml.documents import PmmlError
 from common.wire.messages import MessageError
+from serving_layer.api import ServingModel
 from serving_layer.apps.pmml.document import Document
 from serving_layer.apps.pmml.evaluator import EvaluatorError
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from common.replica.updates import ModelMessage
 
 
-class Serving:
+class Serving(ServingModel):
     """The newest document."""
 
     fraction_loaded = 1.0

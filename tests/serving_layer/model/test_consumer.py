@@ -17,12 +17,13 @@ from common.replica.updates import ModelMessage
 from common.runtime.configuration import load
 from common.store.generations import Generation, Manifest, ModelStore, StoreError
 from common.wire.messages import MODEL, PROGRESS, UP, MessageError, Progress, Stamp, sha256_hex
+from serving_layer.api import ServingModel
 from serving_layer.model.consumer import Consumer
 from serving_layer.model.generations import Sources
 
 
 @dataclass
-class NamedModel:
+class NamedModel(ServingModel):
     """A model that remembers what it was given."""
 
     text: str = ""
@@ -44,9 +45,6 @@ class NamedModel:
         self.updates.append(update)
         if foreign:
             self.foreign.append(update)
-
-    def to_pmml(self) -> bytes:
-        return b""
 
 
 class Bench:

@@ -12,7 +12,7 @@ import pytest
 from flask.testing import FlaskClient
 
 import common
-from serving_layer.console.form import Form
+from serving_layer.api import Form
 
 
 @pytest.mark.parametrize("path", ["/ready", "/livez"])

@@ -1,0 +1,128 @@
+"""What the framework makes of a family that leaves out what it may leave out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import pytest
+from flask import Blueprint, Flask, Response
+
+from common.config import ConfigError, Settings
+from common.replica.updates import ModelMessage
+from common.runtime.configuration import load
+from common.wire.messages import MessageError
+from serving_layer.api import NoPmmlError
+from serving_layer.routes import model, respond_value
+from serving_layer.run.app import create_app
+from serving_layer.run.family import serving_family
+from tests.serving_layer.held import Held
+
+
+class Lines:
+    def __init__(self, settings: Settings) -> None: ...
+
+
+class Serving:
+    """A class that derives from nothing, and has only what it must have."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.app = settings.app
+        self.fraction_loaded = 1.0
+        self.updates: list[str] = []
+
+    def load(self, model: ModelMessage) -> None: ...
+
+    def apply(self, update: str, foreign: bool = False) -> None:
+        if update == "bad":
+            raise MessageError(update)
+        self.updates.append(f"{update}!" if foreign else update)
+
+
+class WithAll(Serving):
+    def apply_many(self, updates: Sequence[str], foreign: bool = False) -> list[MessageError]:
+        return [MessageError("all at once")]
+
+    def to_pmml(self) -> bytes:
+        return b"<PMML/>"
+
+
+def blueprint(settings: Settings) -> Blueprint:
+    routes = Blueprint("least", __name__)
+
+    @routes.get("/app")
+    def app() -> Response:
+        return respond_value(model(Serving).app)
+
+    return routes
+
+
+@pytest.fixture
+def family(monkeypatch: pytest.MonkeyPatch) -> Any:
+    module: Any = ModuleType("least_family")
+    module.Lines, module.Serving, module.blueprint = Lines, Serving, blueprint
+    monkeypatch.setitem(sys.modules, "least_family", module)
+    return module
+
+
+@pytest.fixture
+def settings(family: Any) -> Settings:
+    return load(flags={"app": "least_family"}, environment={})
+
+
+def application(settings: Settings) -> Flask:
+    return create_app(settings, Held(serving_family(settings).new_model(settings)), None)
+
+
+def test_a_family_may_have_neither_console_nor_resources(settings: Settings) -> None:
+    client = application(settings).test_client()
+    assert client.get("/app").text == "least_family\n"
+    page = client.get("/")
+    assert page.status_code == 200
+    assert page.text.count("<form ") == 0
+    paths = client.get("/openapi.json").json["paths"]
+    assert "/app" in paths
+    assert [path for path in paths if path.startswith("/v1")] == []
+
+
+def test_a_model_without_pmml_is_404(settings: Settings) -> None:
+    reply = application(settings).test_client().get("/model.pmml")
+    assert reply.status_code == 404
+    error = reply.json["error"]
+    assert error["code"] == "no_pmml"
+    assert error["message"] == "a model of this family has no PMML form"
+
+
+def test_a_family_may_say_itself_why_there_is_no_pmml(family: Any, settings: Settings) -> None:
+    class Says(Serving):
+        def to_pmml(self) -> bytes:
+            message = "only trees have PMML"
+            raise NoPmmlError(message)
+
+    family.Serving = Says
+    reply = application(settings).test_client().get("/model.pmml", headers={"Accept": "text/plain"})
+    assert (reply.status_code, reply.text) == (404, "only trees have PMML\n")
+
+
+def test_updates_are_applied_one_by_one_and_the_bad_ones_returned(settings: Settings) -> None:
+    made: Any = serving_family(settings).new_model(settings)
+    assert isinstance(made, Serving)
+    assert [str(error) for error in made.apply_many(["a", "bad", "b"])] == ["bad"]
+    assert made.apply_many(["c"], foreign=True) == []
+    assert made.updates == ["a", "b", "c!"]
+
+
+def test_what_a_family_has_is_used_as_it_is(family: Any, settings: Settings) -> None:
+    family.Serving = WithAll
+    assert serving_family(settings).new_model is WithAll
+    made = serving_family(settings).new_model(settings)
+    assert [str(error) for error in made.apply_many(["a"])] == ["all at once"]
+    assert application(settings).test_client().get("/model.pmml").data == b"<PMML/>"
+
+
+def test_a_serving_that_is_no_class_is_refused(family: Any, settings: Settings) -> None:
+    family.Serving = lambda settings: WithAll(settings)
+    with pytest.raises(ConfigError, match="Serving must be a class"):
+        serving_family(settings)
