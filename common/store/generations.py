@@ -165,8 +165,8 @@ class ModelStore:
         Folder or URI; made when the first generation is.
     key : bytes, optional
         Signs the manifests of new generations, and those without its signature are refused.
-        A manifest has the SHA-256 of every file, so that whoever can write the store, or the
-        update topic, and has no key cannot have a model of his own served.
+        A manifest has the SHA-256 of every file, so write access to the store or to the update
+        topic is not enough to have another model served: that takes the key.
     """
 
     def __init__(self, location: str, key: bytes | None = None) -> None:

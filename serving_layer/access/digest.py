@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from common.config.credentials import REALM, sha256
-from serving_layer.access.tables import Table
+from serving_layer.access.shared_ttl_table import SharedTtlTable
 
 #: Nonces in use at once; beyond about so many a client is asked to start with a new one.
 MAX_NONCES = 10_000
@@ -82,10 +82,10 @@ class Digest:
     seconds: float
     clock: Callable[[], float]
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
-    _nonces: Table = field(init=False, repr=False)
+    _nonces: SharedTtlTable = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._nonces = Table("IQ", MAX_NONCES, self.clock)
+        self._nonces = SharedTtlTable("IQ", MAX_NONCES, self.clock)
 
     def challenge(self, stale: bool = False) -> str:
         """Return the value of ``WWW-Authenticate``."""

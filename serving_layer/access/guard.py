@@ -67,7 +67,7 @@ class Guard:
             ``too_many_logins`` or ``too_many_requests``.
         """
         user = self._user()
-        # Where there is no route, whoever is known may know that.
+        # Any known user may learn that there is no such route.
         if request.endpoint and not user.may(role):
             audit.access_refused(role, user.name)
             message = f"user {user.name!r} lacks the role {role!r}"

@@ -105,7 +105,7 @@ class Lines:
 
     def check(self, lines: pa.StringArray) -> pa.StringArray:
         """Return why each line is refused, null where it is good."""
-        # Whoever reads no lines needs none of what reads them: 10 MB in the serving layer.
+        # A process that reads no lines does not load what reads them: 10 MB in the serving layer.
         from common.apps.als.events import check
 
         return check(lines)
