@@ -103,7 +103,7 @@ def write_generation(folder: Path, data: Data, generation: int = 1000) -> None:
     model = AlsModel(
         features=data.items.shape[1],
         implicit=True,
-        lambda_=0.01,
+        regularization=0.01,
         user_ids=users.to_pylist(),
         item_ids=items.to_pylist(),
     )

@@ -15,7 +15,8 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from common.config.credentials import REALM, sha256
+from common.base.hashing import sha256_hex
+from common.config.credentials import REALM
 from serving_layer.access.shared_ttl_table import SharedTtlTable
 
 #: Nonces in use at once; beyond about so many a client is asked to start with a new one.
@@ -117,7 +118,7 @@ class Digest:
         if uri != target:
             reason = "the digest is for another path"
             raise LoginError(reason)
-        expected = sha256(f"{ha1}:{nonce}:{nc}:{cnonce}:auth:{sha256(f'{method}:{uri}')}")
+        expected = sha256_hex(f"{ha1}:{nonce}:{nc}:{cnonce}:auth:{sha256_hex(f'{method}:{uri}')}")
         if not hmac.compare_digest(expected.encode(), response.lower().encode()):
             reason = "wrong password"
             raise LoginError(reason)

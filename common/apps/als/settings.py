@@ -33,7 +33,7 @@ class Hyperparams(Section):
     features: _Count | list[_Count] | dict[_Around, _Count] = Field(
         10, description="Factors of a user or an item; at least 1."
     )
-    lambda_: _NotNegative | list[_NotNegative] | dict[_Around, _NotNegative] = Field(
+    regularization: _NotNegative | list[_NotNegative] | dict[_Around, _NotNegative] = Field(
         0.001, alias="lambda", description="Regularization; at least 0."
     )
     alpha: _Positive | list[_Positive] | dict[_Around, _Positive] = Field(

@@ -249,7 +249,7 @@ def test_without_topics_it_does_not_start(tmp_path: Path) -> None:
 ENDS = """
 import sys, time
 from serving_layer.run import processes
-from common.runtime.process import log_to_stderr
+from common.telemetry.logs import log_to_stderr
 log_to_stderr()
 processes.BACK_OFF_SECONDS = 0.01
 def work(number):
