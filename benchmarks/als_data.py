@@ -1,8 +1,8 @@
 """Seeded factors that look like a trained model's, and a generation made of them.
 
-Items and users gather around 500 common centres, as tastes do, with a spread of their own; the
+Items and users gather around 500 common centers, as tastes do, with a spread of their own; the
 lengths of items are log-normal (sigma 0.4), as some are popular.  A user's known items lie
-around his own centre: they would be recommended to him.  Items are made block by block and lie in
+around his own center: they would be recommended to him.  Items are made block by block and lie in
 a file, so that a catalogue larger than memory can be made.
 """
 
@@ -24,7 +24,7 @@ from common.store.generations import Manifest, ModelStore
 
 Array = NDArray[np.float32]
 
-CENTRES = 500
+CENTERS = 500
 KNOWN_ITEMS = 20
 _BLOCK = 65_536
 
@@ -54,17 +54,17 @@ class Data:
 def make(shape: Shape, seed: int = 1) -> Data:
     """Make the factors."""
     random = np.random.default_rng(seed)
-    centres = random.standard_normal((CENTRES, shape.n_factors), np.float32)
+    centers = random.standard_normal((CENTERS, shape.n_factors), np.float32)
     if shape.spread is None:
-        centres[:] = 0
-    of_items = random.integers(0, CENTRES, shape.n_items, np.int16)
-    of_users = random.integers(0, CENTRES, shape.n_users, np.int16)
+        centers[:] = 0
+    of_items = random.integers(0, CENTERS, shape.n_items, np.int16)
+    of_users = random.integers(0, CENTERS, shape.n_users, np.int16)
     items = _mapped((shape.n_items, shape.n_factors))
     for start in range(0, shape.n_items, _BLOCK):
-        block = _around(centres[of_items[start : start + _BLOCK]], shape.spread or 1.0, random)
+        block = _around(centers[of_items[start : start + _BLOCK]], shape.spread or 1.0, random)
         block *= random.lognormal(0, 0.4, (len(block), 1)).astype(np.float32)
         items[start : start + _BLOCK] = block
-    users = _around(centres[of_users], shape.spread or 1.0, random)
+    users = _around(centers[of_users], shape.spread or 1.0, random)
     return Data(users, items, _known(of_items, of_users, random))
 
 
@@ -77,21 +77,21 @@ def _mapped(shape: tuple[int, int]) -> Array:
 def _known(
     of_items: NDArray[np.int16], of_users: NDArray[np.int16], random: np.random.Generator
 ) -> NDArray[np.int32]:
-    """Draw items around each user's centre."""
-    by_centre = np.argsort(of_items, kind="stable").astype(np.int32)
-    ordered = of_items[by_centre]
+    """Draw items around each user's center."""
+    by_center = np.argsort(of_items, kind="stable").astype(np.int32)
+    ordered = of_items[by_center]
     first, end = (np.searchsorted(ordered, of_users, side) for side in ("left", "right"))
     share = random.random((len(of_users), KNOWN_ITEMS))
-    known: NDArray[np.int32] = by_centre[
+    known: NDArray[np.int32] = by_center[
         (first[:, np.newaxis] + share * (end - first)[:, np.newaxis]).astype(np.int64)
     ]
     return known
 
 
-def _around(centres: Array, spread: float, random: np.random.Generator) -> Array:
-    vectors = random.standard_normal(centres.shape, np.float32)
+def _around(centers: Array, spread: float, random: np.random.Generator) -> Array:
+    vectors = random.standard_normal(centers.shape, np.float32)
     vectors *= spread
-    vectors += centres
+    vectors += centers
     return vectors
 
 
@@ -103,7 +103,7 @@ def write_generation(folder: Path, data: Data, generation: int = 1000) -> None:
     model = AlsModel(
         features=data.items.shape[1],
         implicit=True,
-        lambda_=0.01,
+        regularization=0.01,
         user_ids=users.to_pylist(),
         item_ids=items.to_pylist(),
     )

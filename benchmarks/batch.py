@@ -94,7 +94,7 @@ def bare_mllib(ratings: DataFrame, settings: Settings) -> None:
     model = ALS(
         rank=als.hyperparams.features,
         maxIter=als.iterations,
-        regParam=als.hyperparams.lambda_,
+        regParam=als.hyperparams.regularization,
         implicitPrefs=True,
         userCol="user",
         itemCol="item",

@@ -131,7 +131,9 @@ def loaded(folder: Path, users: Factors, items: Factors) -> Speed:
     aside = store.new(1)
     for name, side, vectors in ((USER_FACTORS, "user", users), (ITEM_FACTORS, "item", items)):
         write_factors(aside / name, [f"{side}{n}" for n in range(len(vectors))], vectors)
-    pmml = AlsModel(features=users.shape[1], implicit=True, lambda_=0.001, user_ids=[], item_ids=[])
+    pmml = AlsModel(
+        features=users.shape[1], implicit=True, regularization=0.001, user_ids=[], item_ids=[]
+    )
     (aside / "model.pmml").write_bytes(write_als_pmml(pmml))
     files = store.commit(aside, Manifest(1, "als", "model.pmml", {}, "topic", {}))
     speed = Speed(load())

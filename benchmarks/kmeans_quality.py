@@ -118,8 +118,8 @@ def error(model: Serving, reference: Serving, lines: Sequence[str]) -> float:
     _, rows = labels(model, lines)
     points, _ = labels(reference, lines)
     scale, offset = rescaling(model, reference)
-    centres = model.loaded.clusters.centres * scale + offset
-    return float(((points - centres[rows]) ** 2).sum())
+    centers = model.loaded.clusters.centers * scale + offset
+    return float(((points - centers[rows]) ** 2).sum())
 
 
 def rescaling(model: Serving, reference: Serving) -> tuple[Matrix, Matrix]:

@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--users", type=int, default=100_000)
     parser.add_argument("--factors", type=int, nargs="+", default=[50, 250])
-    parser.add_argument("--spread", default="0.7", help="of tastes around centres; or none")
+    parser.add_argument("--spread", default="0.7", help="of tastes around centers; or none")
     parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND")
     parser.add_argument("--workers", type=int, help="serving.api.workers; not set if absent")
     parser.add_argument("--rounds", type=int, default=3)

@@ -111,7 +111,7 @@ class KMeansAct(Act):
         lately = slice(max(0, n_judged - LATELY), n_judged)
         before, after = self._silhouettes(lately)
         return {
-            "distance to the nearest centre": row_of(self._mean_distances(), "{:.3f}"),
+            "distance to the nearest center": row_of(self._mean_distances(), "{:.3f}"),
             f"silhouette of the last {LATELY:,}": (_text(before), _text(after), ""),
             "clusters": (_sizes(self._trained), _sizes(self._now), ""),
         }

@@ -6,7 +6,6 @@ Data that may not be redistributed are not part of this repository; packages car
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.base.hashing import sha256_hex
 from stack.errors import UserError
 
 
@@ -145,7 +145,7 @@ def _unpacked(name: str, data: bytes) -> bytes:
 def _check(path: Path, member: Member) -> None:
     data = path.read_bytes()
     found = data.count(b"\n") - 1
-    if hashlib.sha256(data).hexdigest() != member.sha256 or found != member.n_rows:
+    if sha256_hex(data) != member.sha256 or found != member.n_rows:
         message = (
             f"{path} is not the file that it should be ({found} rows, {member.n_rows} expected)"
         )

@@ -18,7 +18,7 @@ from common.config import ConfigError, Settings
 from common.runtime import process
 from common.runtime.memory import keep_memory_small
 from common.telemetry.logs import log_to_stderr
-from serving_layer.operations.board import KEY, Board, State
+from serving_layer.operations.worker_status import KEY, State, WorkerStatus
 from serving_layer.request.metrics import share
 from serving_layer.run.processes import Supervisor, run_apart
 from serving_layer.run.service import Service, Worker
@@ -80,7 +80,7 @@ def _serve_by_workers(
         share(folder)
         # What a worker leaves behind that is killed goes with the folder.
         tempfile.tempdir = folder
-        service, board = Service.of(settings), Board(settings.serving.api.workers)
+        service, board = Service.of(settings), WorkerStatus(settings.serving.api.workers)
         service.app.extensions[KEY] = board
         code = run_apart(lambda: process.exit_code(lambda: _check_topics(settings), CODES))
         if code:

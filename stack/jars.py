@@ -7,7 +7,6 @@ cache of the user's: a pom without its jar there would break the resolution.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import re
@@ -19,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
+from common.base.hashing import sha256_of_file
 from stack import paths
 from stack.errors import EXIT_UNAVAILABLE, UserError
 from stack.java import java_path
@@ -105,7 +105,7 @@ def verify(jar_set: str, folder: Path) -> list[str]:
     problems = [f"{name} is missing" for name in sorted(pinned.keys() - present.keys())]
     problems += [f"{name} is not in jars.lock" for name in sorted(present.keys() - pinned.keys())]
     for name in sorted(pinned.keys() & present.keys()):
-        found = _sha256(present[name])
+        found = sha256_of_file(present[name])
         if found != pinned[name]:
             problems.append(f"{name} has SHA-256 {found}, and jars.lock pins {pinned[name]}")
     return problems
@@ -127,7 +127,7 @@ def write_lock() -> None:
     for jar_set in JAR_SETS | TEST_JAR_SETS:
         with _workplace() as work:
             for jar in sorted(_resolve(jar_set, Path(work)).glob("*.jar")):
-                lines.append(f"{jar_set} {_sha256(jar)} {jar.name}")
+                lines.append(f"{jar_set} {sha256_of_file(jar)} {jar.name}")
     paths.JARS_LOCK.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -236,14 +236,6 @@ def _pyspark_jars() -> Path:
 
 def _ivy_jar() -> Path:
     return next(_pyspark_jars().glob("ivy-*.jar"))
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 if __name__ == "__main__":

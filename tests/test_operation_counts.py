@@ -52,7 +52,9 @@ def calls(work: Callable[[], object]) -> int:
 def model() -> ModelMessage:
     ids = [f"i{n}" for n in range(100)]
     users = [f"u{n}" for n in range(50)]
-    pmml = AlsModel(features=N_FACTORS, implicit=True, lambda_=0.01, user_ids=users, item_ids=ids)
+    pmml = AlsModel(
+        features=N_FACTORS, implicit=True, regularization=0.01, user_ids=users, item_ids=ids
+    )
     return ModelMessage(None, write_als_pmml(pmml).decode(), None)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from batch_layer.history.table import Complete, History
+from batch_layer.history.table import History, SourceOffsets
 from common.base.failpoint import failpoint
 from common.broker import Broker, Producer, TopicInfo
 from common.broker.topics import InputLostError, TopicState, existing_topic
@@ -39,21 +39,23 @@ class Ingested:
     ----------
     lines, refused : int
         Records read, and how many of them went to the dead-letter topic.
-    complete : Complete or None
+    complete : SourceOffsets or None
         Up to where the history is complete; None where the topic has never held anything.
     """
 
     lines: int = 0
     refused: int = 0
-    complete: Complete | None = None
+    complete: SourceOffsets | None = None
 
 
-def starting_point(before: Complete | None, topic: TopicState, accept_loss: bool) -> Complete:
+def starting_point(
+    before: SourceOffsets | None, topic: TopicState, accept_loss: bool
+) -> SourceOffsets:
     """Say from where to read.
 
     Parameters
     ----------
-    before : Complete or None
+    before : SourceOffsets or None
         Up to where the history is complete.
     topic : TopicState
         What the broker has.
@@ -68,12 +70,12 @@ def starting_point(before: Complete | None, topic: TopicState, accept_loss: bool
     """
     name, topic_id = topic.info.name, topic.info.topic_id
     if before is None:
-        return Complete(name, topic_id, dict(topic.begin))
+        return SourceOffsets(name, topic_id, dict(topic.begin))
     if before.topic_id != topic_id:
         if not accept_loss:
             raise InputLostError(_another_topic(before, topic.info))
         log.warning("history goes on with topic %s (%s) from its beginning", name, topic_id)
-        return Complete(name, topic_id, dict(topic.begin))
+        return SourceOffsets(name, topic_id, dict(topic.begin))
     _refuse_rewound(before, topic)
     if lost := topic.gone(before.offsets):
         if not accept_loss:
@@ -84,7 +86,7 @@ def starting_point(before: Complete | None, topic: TopicState, accept_loss: bool
             )
             raise InputLostError(message)
         log.warning("events accepted as lost from topic %s: %s", name, lost)
-    return Complete(name, topic_id, topic.from_offsets(before.offsets))
+    return SourceOffsets(name, topic_id, topic.from_offsets(before.offsets))
 
 
 class Ingest:
@@ -131,7 +133,7 @@ class Ingest:
             return Ingested(complete=before)
         return self._stream(start)
 
-    def _stream(self, start: Complete) -> Ingested:
+    def _stream(self, start: SourceOffsets) -> Ingested:
         """Read with Structured Streaming; its checkpoint serves this one run and no other."""
         producer = self._broker.producer()
         sink = _Sink(self._settings, self._history, producer, Ingested(complete=start))
@@ -155,7 +157,7 @@ class Ingest:
             producer.close()
         return sink.done
 
-    def _source(self, start: Complete) -> DataFrame:
+    def _source(self, start: SourceOffsets) -> DataFrame:
         offsets = {str(partition): at for partition, at in start.offsets.items()}
         spark = self._history.spark
         return (
@@ -204,7 +206,7 @@ class _Sink:
         self.done.complete = complete
         log.info("history: %d lines read, %d of them set aside", lines, refused)
 
-    def _checked(self, batch: DataFrame, complete: Complete) -> DataFrame:
+    def _checked(self, batch: DataFrame, complete: SourceOffsets) -> DataFrame:
         """Return the rows beyond what is complete, as the history wants them, with reasons."""
         from pyspark.sql import functions as F
 
@@ -221,7 +223,7 @@ class _Sink:
             .withColumn("reason", _reasons(self.settings)(F.col("value")))
         )
 
-    def _summary(self, checked: DataFrame, before: Complete) -> tuple[Complete, int, int]:
+    def _summary(self, checked: DataFrame, before: SourceOffsets) -> tuple[SourceOffsets, int, int]:
         """Return the next offsets, the number of lines, and how many of them are refused."""
         from pyspark.sql import functions as F
 
@@ -231,7 +233,7 @@ class _Sink:
             .collect()
         )
         offsets = dict(before.offsets) | {row["partition"]: row["newest"] + 1 for row in found}
-        complete = Complete(before.topic, before.topic_id, offsets)
+        complete = SourceOffsets(before.topic, before.topic_id, offsets)
         return complete, sum(row[2] for row in found), sum(row[3] for row in found)
 
     def _set_aside(self, refused: DataFrame) -> None:
@@ -251,7 +253,7 @@ def _letter(row: Row, topic: str) -> DeadLetter:
     return DeadLetter(topic, row["partition"], row["offset"], "batch", row["reason"], value)
 
 
-def _is_new(complete: Complete) -> Column:
+def _is_new(complete: SourceOffsets) -> Column:
     """Return the condition of records that the history does not hold yet."""
     from pyspark.sql import functions as F
 
@@ -279,7 +281,7 @@ def _reasons(settings: Settings):  # type: ignore[no-untyped-def]
     return arrow_udf(judge, "string")
 
 
-def _refuse_rewound(before: Complete, topic: TopicState) -> None:
+def _refuse_rewound(before: SourceOffsets, topic: TopicState) -> None:
     cut = {
         p: (topic.end.get(p, 0), at) for p, at in before.offsets.items() if topic.end.get(p, 0) < at
     }
@@ -296,7 +298,7 @@ def _refuse_rewound(before: Complete, topic: TopicState) -> None:
     raise InputLostError(message)
 
 
-def _another_topic(before: Complete, now: TopicInfo) -> str:
+def _another_topic(before: SourceOffsets, now: TopicInfo) -> str:
     if before.topic not in ("", now.name):
         return (
             f"the history holds topic {before.topic!r} ({before.topic_id}), but "

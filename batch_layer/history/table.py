@@ -29,7 +29,7 @@ _CHECK_RETENTION = "spark.databricks.delta.retentionDurationCheck.enabled"
 
 
 @dataclass(frozen=True)
-class Complete:
+class SourceOffsets:
     """Up to where the history holds a topic.
 
     Attributes
@@ -54,7 +54,7 @@ class Complete:
         )
 
     @classmethod
-    def from_metadata(cls, text: str | None) -> Complete | None:
+    def from_metadata(cls, text: str | None) -> SourceOffsets | None:
         """Read a commit's metadata; None where it is not ours."""
         try:
             found = json.loads(text or "")
@@ -94,7 +94,7 @@ class History:
         )
         return True
 
-    def complete(self) -> Complete | None:
+    def complete(self) -> SourceOffsets | None:
         """Return up to where the table is complete; None where it has never held anything.
 
         Commits of other tools carry nothing of ours: then the newest that does counts.  Where
@@ -103,19 +103,19 @@ class History:
         for limit in ("LIMIT 1", ""):
             commits = self.spark.sql(f"DESCRIBE HISTORY {self._table} {limit}")
             for row in commits.select("version", "userMetadata").orderBy("version").collect()[::-1]:
-                found = Complete.from_metadata(row["userMetadata"])
+                found = SourceOffsets.from_metadata(row["userMetadata"])
                 if found is not None:
                     return found
         return self._complete_by_rows()
 
-    def append(self, rows: DataFrame, complete: Complete) -> None:
+    def append(self, rows: DataFrame, complete: SourceOffsets) -> None:
         """Add rows, and say with the same commit that the table is now `complete`.
 
         Parameters
         ----------
         rows : DataFrame
             The columns of :data:`SCHEMA`.
-        complete : Complete
+        complete : SourceOffsets
             Offsets one past the newest record of each partition, refused lines included.
         """
         (
@@ -178,7 +178,7 @@ class History:
         self.spark.sql(f"VACUUM {self._table} RETAIN {hours} HOURS")
 
     @contextmanager
-    def _carrying(self, complete: Complete | None) -> Iterator[None]:
+    def _carrying(self, complete: SourceOffsets | None) -> Iterator[None]:
         """Let every commit in this block say what the commits before it said."""
         if complete is not None:
             self.spark.conf.set(_USER_METADATA, complete.to_metadata())
@@ -187,7 +187,7 @@ class History:
         finally:
             self.spark.conf.unset(_USER_METADATA)
 
-    def _complete_by_rows(self) -> Complete | None:
+    def _complete_by_rows(self) -> SourceOffsets | None:
         found = self.spark.sql(
             "SELECT topic_id, partition, max(offset) + 1 AS next, max(timestamp) AS newest "
             f"FROM {self._table} GROUP BY topic_id, partition"
@@ -196,4 +196,4 @@ class History:
             return None
         topic_id = max(found, key=lambda row: row["newest"])["topic_id"]
         offsets = {row["partition"]: row["next"] for row in found if row["topic_id"] == topic_id}
-        return Complete("", topic_id, offsets)
+        return SourceOffsets("", topic_id, offsets)

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batch_layer.history.table import SCHEMA, Complete, History
+from batch_layer.history.table import SCHEMA, History, SourceOffsets
 from common.base.paths import home
 from common.config import Spark
 from common.runtime.spark import class_archive, spark_properties
@@ -61,7 +61,7 @@ def _use(spark: SparkSession, path: str) -> None:
     history.create()
     row = ("id", 0, 0, 0, "key", "value")
     rows = spark.createDataFrame([row], SCHEMA.replace("NOT NULL", ""))
-    history.append(rows, Complete("topic", "id", {0: 1}))
+    history.append(rows, SourceOffsets("topic", "id", {0: 1}))
     history.complete()
 
     def take(batch: DataFrame, _: int) -> None:

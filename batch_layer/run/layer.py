@@ -14,7 +14,7 @@ from pyspark.errors import StreamingQueryException
 from batch_layer.api import BatchContext, BatchUpdate, Built
 from batch_layer.history.ingest import Ingest, Ingested
 from batch_layer.history.split import HistorySplit, split_history
-from batch_layer.history.table import Complete, History
+from batch_layer.history.table import History, SourceOffsets
 from batch_layer.run import retention
 from common import __version__
 from common.base.failpoint import failpoint
@@ -93,7 +93,7 @@ class Report:
 class _Data:
     """The history at one version, split by the parent's cut."""
 
-    complete: Complete
+    complete: SourceOffsets
     version: int
     rows: HistorySplit
 

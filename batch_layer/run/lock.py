@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from common.base.hashing import sha256_hex
 
 if TYPE_CHECKING:
     from py4j.java_gateway import JavaObject
@@ -39,7 +40,7 @@ def only_one(home: Path, app: str, data_dir: str) -> Iterator[Path]:
         At once, if another process holds it.
     """
     where = data_dir if "://" in data_dir else os.path.realpath(data_dir)
-    digest = hashlib.sha256(where.encode()).hexdigest()[:16]
+    digest = sha256_hex(where)[:16]
     path = home / "locks" / f"batch-{app}-{digest}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="ascii") as file:

@@ -77,7 +77,7 @@ class UserRecommendations:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """The cluster whose centre is nearest to a record, and the Euclidean distance to it."""
+    """The cluster whose center is nearest to a record, and the Euclidean distance to it."""
 
     cluster: int
     distance: float

@@ -20,7 +20,7 @@ from common.broker.api import BrokerError, Position, TopicInfo
 from common.broker.confluent_producer import ConfluentProducer
 from common.broker.confluent_reader import ConfluentReader
 from common.broker.failures import unknown_topic, unreachable
-from common.broker.patience import patiently, wait_for
+from common.broker.retry import retry, wait_for
 from common.config import BrokerClient
 
 _DISCONNECTED = {
@@ -154,7 +154,7 @@ class ConfluentBroker:
         return self._settings.connect_timeout_seconds
 
     def _offsets(self, topic: str, spec: Any) -> dict[int, int]:
-        return patiently(lambda: self._ask_offsets(topic, spec), self._limit)
+        return retry(lambda: self._ask_offsets(topic, spec), self._limit)
 
     def _ask_offsets(self, topic: str, spec: Any) -> dict[int, int]:
         info = self.topic(topic)
@@ -172,7 +172,7 @@ class ConfluentBroker:
     def _ask(self, question: Callable[[AdminClient, dict[str, float]], Future[Any]]) -> Any:
         """Put a question to the cluster, again while the answer is one that passes."""
         limit = {"request_timeout": self._limit}
-        return patiently(lambda: self._result(question(self._admin, limit)), self._limit)
+        return retry(lambda: self._result(question(self._admin, limit)), self._limit)
 
     def _result(self, future: Future[Any]) -> Any:
         try:

@@ -17,7 +17,7 @@ from common.broker.failures import unknown_topic, unreachable
 from common.broker.kafka_python_producer import KafkaPythonProducer
 from common.broker.kafka_python_reader import KafkaPythonReader
 from common.broker.limits import RECEIVE_BYTES
-from common.broker.patience import patiently, wait_for
+from common.broker.retry import retry, wait_for
 from common.config import BrokerClient
 
 _DISCONNECTED = (
@@ -150,7 +150,7 @@ class KafkaPythonBroker:
             with self._lock, self._translated():
                 return question(self._admin)
 
-        return patiently(once, self._limit)
+        return retry(once, self._limit)
 
     def _describe(self, topic: str) -> dict[str, Any]:
         found: dict[str, Any] = self._ask(lambda admin: admin.describe_topics([topic])[0])

@@ -9,7 +9,6 @@ opens the door by itself to whoever reads the file.  So no one but its owner may
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from common.base.hashing import sha256_hex
 from common.base.private_files import PrivateFileError, read_private
 
 Kind = Literal["bearer", "digest"]
@@ -83,12 +83,7 @@ def new_user(name: str, roles: Iterable[str], kind: Kind = "bearer") -> tuple[Us
     """Make a user; returns it with its secret, which is not kept anywhere."""
     secret = secrets.token_urlsafe(32)
     known = secret if kind == "bearer" else f"{name}:{REALM}:{secret}"
-    return User(name, tuple(dict.fromkeys(roles)), kind, sha256(known)), secret
-
-
-def sha256(text: str) -> str:
-    """SHA-256 of a text, as 64 hexadecimal digits."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    return User(name, tuple(dict.fromkeys(roles)), kind, sha256_hex(known)), secret
 
 
 def read_users(path: Path) -> list[User]:

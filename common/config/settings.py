@@ -10,7 +10,6 @@ Settings(Section)``; a user's family in the module that ``app`` names.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any, Literal
 
@@ -22,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from common.base.hashing import sha256_hex
 from common.config.sources import ConfigError as ConfigError
 from common.config.types import Address, File, Heap, Location, TopicName
 
@@ -325,4 +325,4 @@ def fingerprint(settings: Settings) -> str:
     """Return the SHA-256 (hex) of the configuration; secrets do not go into it."""
     # Secrets are dumped as asterisks.
     values = settings.model_dump(mode="json", by_alias=True)
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return sha256_hex(json.dumps(values, sort_keys=True))

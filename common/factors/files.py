@@ -81,7 +81,7 @@ def write_factors(
     known_items : ListArray, optional
         As in :class:`StoredFactors`.
     """
-    # Who reads files needs none of them.
+    # Only writing needs them, and only the batch layer writes.
     import pyarrow as pa
     import pyarrow.compute as pc
     from safetensors.numpy import save_file
@@ -96,7 +96,7 @@ def write_factors(
     if known_items is not None:
         arrays["known_items"] = known_items.flatten().to_numpy().astype(np.int32)
         arrays["known_item_offsets"] = _offsets(known_items.value_lengths())
-    # Whoever has mapped the file that is replaced goes on with it.
+    # A process that has mapped the old file keeps it.
     path.unlink(missing_ok=True)
     save_file(arrays, path)
 

@@ -122,7 +122,7 @@ class _Table:
 
     def row(self, id: str) -> int | None:
         """Return the row of `id`, None where it has none."""
-        # No file has what cannot be encoded.
+        # Lone surrogates never match a stored id.
         encoded = id.encode(errors="surrogatepass")
         bucket = hash(encoded) & self._mask
         for row in self._order[self._starts[bucket] : self._starts[bucket + 1]]:

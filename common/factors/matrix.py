@@ -60,7 +60,7 @@ class FactorMatrix:
         self._checked(vectors[: len(self._ids)], len(self._ids))
         self._buffer = np.require(vectors, np.float32, requirements=["C", "W"])
         self._length = len(self._ids)
-        # Of the first rows, so many as are counted in; it is made when it is first asked for.
+        # Gramian of rows [0, n_counted), computed lazily.
         self._gramian: NDArray[np.float64] = np.zeros((n_factors, n_factors))
         self._counted = 0
         self._pending: dict[int, NDArray[np.float32]] = {}

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from common.base.hashing import sha256_hex
 from common.broker import Broker
 from common.store.generations import Generation, ModelStore, StoreError
-from common.wire.messages import MODEL_REF, UP, Message, MessageError, Progress, sha256_hex
+from common.wire.messages import MODEL_REF, UP, Message, MessageError, Progress
 
 
 @dataclass(frozen=True)

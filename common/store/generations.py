@@ -6,7 +6,6 @@ A generation is one directory ``<model_dir>/<id>/`` with the family's files and 
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import os
@@ -20,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from common.base.errors import CodedError
+from common.base.hashing import sha256_hex, sha256_of_file
 from common.store.files import LocalFiles, store_files
 from common.store.signing import read_key, signature
 
@@ -142,7 +142,7 @@ class Generation:
             message = f"generation {self.id} has no file {name!r} (it has: {known})"
             raise StoreError(message)
         path = self.store.fetch(f"{self.id}/{name}")
-        found = sha256_of(path)
+        found = sha256_of_file(path)
         if found != expected:
             message = f"{path} is damaged: its SHA-256 is {found}, the manifest says {expected}"
             raise StoreError(message, "checksum")
@@ -165,8 +165,8 @@ class ModelStore:
         Folder or URI; made when the first generation is.
     key : bytes, optional
         Signs the manifests of new generations, and those without its signature are refused.
-        A manifest has the SHA-256 of every file, so that whoever can write the store, or the
-        update topic, and has no key cannot have a model of his own served.
+        A manifest has the SHA-256 of every file, so write access to the store or to the update
+        topic is not enough to have another model served: that takes the key.
     """
 
     def __init__(self, location: str, key: bytes | None = None) -> None:
@@ -221,7 +221,7 @@ class ModelStore:
         """
         files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         names = {path.relative_to(folder).as_posix(): path for path in files}
-        manifest = replace(manifest, files={n: sha256_of(path) for n, path in names.items()})
+        manifest = replace(manifest, files={n: sha256_of_file(path) for n, path in names.items()})
         data = manifest.to_json()
         (folder / MANIFEST).write_bytes(data)
         if self._key is not None:
@@ -238,7 +238,7 @@ class ModelStore:
                 name = path.relative_to(folder).as_posix()
                 self._upload(path, f"{manifest.generation}/{name}")
             shutil.rmtree(folder)
-        return Generation(manifest, self, hashlib.sha256(data).hexdigest())
+        return Generation(manifest, self, sha256_hex(data))
 
     def ids(self) -> list[int]:
         """Ids of all complete generations, oldest first."""
@@ -260,7 +260,7 @@ class ModelStore:
             raise StoreError(message)
         with self._files.read(name) as stream:
             data = stream.read()
-        found = hashlib.sha256(data).hexdigest()
+        found = sha256_hex(data)
         if manifest_sha256 not in (None, found):
             message = f"{self.locate(name)} is not the manifest that was published"
             raise StoreError(message, "checksum")
@@ -364,15 +364,6 @@ class ModelStore:
             message = f"{self.locate(name)} cannot be read: {error}"
             raise StoreError(message) from error
         return target
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, as 64 hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as data:
-        while block := data.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _text(path: Path) -> str:

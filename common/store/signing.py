@@ -1,4 +1,4 @@
-"""The key that signs generations: whoever has it not cannot make one that is served."""
+"""The key that signs generations: those without a valid signature are rejected."""
 
 from __future__ import annotations
 

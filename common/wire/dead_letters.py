@@ -6,12 +6,13 @@ events.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from common.base.hashing import sha256_hex
 
 NULL_VALUE = "null_value"
 TOO_LARGE = "too_large"
@@ -86,7 +87,7 @@ class DeadLetter:
             "reason": self.reason,
         }
         if self.reason.startswith(TOO_LARGE) or (most is not None and len(value) > most):
-            headers |= {"bytes": len(value), "sha256": hashlib.sha256(value).hexdigest()}
+            headers |= {"bytes": len(value), "sha256": sha256_hex(value)}
             value = b""
         return value, [(name, str(content).encode()) for name, content in headers.items()]
 

@@ -7,7 +7,6 @@ has no stamp and is read as Oryx would read it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -187,11 +186,6 @@ class Progress:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             text = f"bad PROGRESS value {value[:200]!r}: {error}"
             raise MessageError(text) from error
-
-
-def sha256_hex(data: bytes) -> str:
-    """SHA-256 of `data`, as 64 hexadecimal digits."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def _integer(headers: Mapping[str, bytes], name: str) -> int:

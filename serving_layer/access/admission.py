@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from common.config import Api
 
 
-class Entrance:
+class AdmissionPolicy:
     """The rules of one application.
 
     Parameters
@@ -69,6 +69,6 @@ class Entrance:
             self._guard.charge_events(count)
 
 
-def entrance() -> Entrance:
+def admission_policy() -> AdmissionPolicy:
     """Return the rules of the application that answers this request."""
-    return cast("Entrance", current_app.extensions["gemsbok-entrance"])
+    return cast("AdmissionPolicy", current_app.extensions["gemsbok-admission"])

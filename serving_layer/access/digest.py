@@ -15,8 +15,9 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from common.config.credentials import REALM, sha256
-from serving_layer.access.tables import Table
+from common.base.hashing import sha256_hex
+from common.config.credentials import REALM
+from serving_layer.access.shared_ttl_table import SharedTtlTable
 
 #: Nonces in use at once; beyond about so many a client is asked to start with a new one.
 MAX_NONCES = 10_000
@@ -82,10 +83,10 @@ class Digest:
     seconds: float
     clock: Callable[[], float]
     key: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
-    _nonces: Table = field(init=False, repr=False)
+    _nonces: SharedTtlTable = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self._nonces = Table("IQ", MAX_NONCES, self.clock)
+        self._nonces = SharedTtlTable("IQ", MAX_NONCES, self.clock)
 
     def challenge(self, stale: bool = False) -> str:
         """Return the value of ``WWW-Authenticate``."""
@@ -117,7 +118,7 @@ class Digest:
         if uri != target:
             reason = "the digest is for another path"
             raise LoginError(reason)
-        expected = sha256(f"{ha1}:{nonce}:{nc}:{cnonce}:auth:{sha256(f'{method}:{uri}')}")
+        expected = sha256_hex(f"{ha1}:{nonce}:{nc}:{cnonce}:auth:{sha256_hex(f'{method}:{uri}')}")
         if not hmac.compare_digest(expected.encode(), response.lower().encode()):
             reason = "wrong password"
             raise LoginError(reason)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from flask import g, request
 
-from common.config.credentials import REALM, User, sha256
+from common.base.hashing import sha256_hex
+from common.config.credentials import REALM, User
 from serving_layer.access import audit
 from serving_layer.access.digest import Digest, LoginError
 from serving_layer.access.hosts import is_loopback
@@ -67,7 +68,7 @@ class Guard:
             ``too_many_logins`` or ``too_many_requests``.
         """
         user = self._user()
-        # Where there is no route, whoever is known may know that.
+        # Any known user may learn that there is no such route.
         if request.endpoint and not user.may(role):
             audit.access_refused(role, user.name)
             message = f"user {user.name!r} lacks the role {role!r}"
@@ -105,7 +106,7 @@ class Guard:
         _refuse_plain_transport()
         token = given.token if given.type == "bearer" else None
         # The comparison is one of hashes: how far two of them agree says nothing of a token.
-        user = self._users.known().by_token.get(sha256(token)) if token else None
+        user = self._users.known().by_token.get(sha256_hex(token)) if token else None
         if user is None:
             reason = "unknown token" if token else f"scheme {given.type!r} is not taken"
             raise LoginError(reason)

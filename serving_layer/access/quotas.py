@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from serving_layer.access.tables import Table
+from serving_layer.access.shared_ttl_table import SharedTtlTable
 
 #: Seconds' worth that a bucket holds: so much may come at once.
 BURST_SECONDS = 10.0
@@ -30,7 +30,7 @@ class Buckets:
         self._burst = max(1.0, rate * BURST_SECONDS if burst is None else burst)
         self._clock = clock
         #: A bucket's tokens and since when it has had them; one that is full again is forgotten.
-        self._buckets = Table("dd", MAX_NAMES, clock)
+        self._buckets = SharedTtlTable("dd", MAX_NAMES, clock)
 
     def take(self, name: str, count: float = 1.0) -> float:
         """Take tokens; 0 where there were enough, else the seconds until there are.

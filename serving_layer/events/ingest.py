@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from flask import Response, after_this_request
 
 from common.broker.api import BrokerError, Producer
-from serving_layer.access.admission import entrance
+from serving_layer.access.admission import admission_policy
 from serving_layer.http.errors import RETRY_SECONDS, ApiError
 from serving_layer.http.parameters import finish_parameters
 from serving_layer.request.bodies import line_number
@@ -48,7 +48,7 @@ def send_events(lines: Sequence[str]) -> Response:
     found = context()
     if read_only() or found.producer is None:
         raise ApiError(403, "read_only", "Serving Layer is read-only")
-    # Whoever takes no events needs none of it: 40 MB.
+    # Arrow takes 40 MB: a process that takes no events does not load it.
     import pyarrow as pa
 
     refuse_bad_lines(found.lines.check(pa.array(lines, pa.string())))
@@ -65,7 +65,7 @@ def _tell_repeated(response: Response) -> Response:
 
 def _send(producer: Producer, records: Sequence[tuple[str | None, str]]) -> None:
     """Send and wait for the acknowledgement, while not too many others do."""
-    entrance().charge_events(len(records))
+    admission_policy().charge_events(len(records))
     writers = context().writers
     if not writers.acquire(timeout=WRITER_SECONDS):
         headers = {"Retry-After": str(RETRY_SECONDS)}

@@ -13,8 +13,8 @@ from serving_layer.access.roles import ADMIN, OPEN, needs
 from serving_layer.http.describe import Reply, describe
 from serving_layer.http.errors import RETRY_SECONDS, ApiError
 from serving_layer.http.json_replies import JSON, replies
-from serving_layer.operations.board import others_missing
-from serving_layer.request.context import context, missing, pinned
+from serving_layer.operations.worker_status import others_missing
+from serving_layer.request.context import context, missing, snapshot
 
 
 class Readiness(BaseModel):
@@ -67,7 +67,7 @@ def ready() -> Response:
 def readiness() -> Response:
     """Say whether queries can be answered, and what share of the model is loaded; 503 if not."""
     reason = _not_ready()
-    found = pinned()
+    found = snapshot()
     state = Readiness(
         ready=reason is None,
         missing=reason,
@@ -83,7 +83,7 @@ def readiness() -> Response:
 @describe(reply=replies(Status))
 def status() -> Response:
     """Reply with what is served and what is missing."""
-    found, reason = pinned(), _not_ready()
+    found, reason = snapshot(), _not_ready()
     state = Status(
         app=context().settings.app,
         ready=reason is None,
@@ -105,7 +105,7 @@ def version() -> Response:
 def _not_ready() -> str | None:
     if context().draining.is_set():
         return "this process is stopping"
-    return missing(pinned().model) or others_missing()
+    return missing(snapshot().model) or others_missing()
 
 
 def _retry() -> dict[str, str]:

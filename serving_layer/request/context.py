@@ -22,7 +22,7 @@ M = TypeVar("M", bound="ServingModel")
 
 
 class ModelSource(Protocol):
-    """Who holds the model that is served now; what it says belongs to one generation.
+    """Holds the model that is served now; its properties belong to one generation.
 
     All properties are read from one reference, which is swapped when a generation changes.
     """
@@ -76,7 +76,7 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Pinned:
+class ModelSnapshot:
     """The one model that answers a request."""
 
     model: ServingModel | None
@@ -89,18 +89,18 @@ def context() -> Context:
     return cast("Context", current_app.extensions["gemsbok"])
 
 
-def pinned() -> Pinned:
+def snapshot() -> ModelSnapshot:
     """Return the request's model and generation: those current when it was first asked for."""
     kept = g._get_current_object()
-    if "pinned" not in kept:
-        kept.pinned = _pin(context().current)
-    return cast("Pinned", kept.pinned)
+    if "snapshot" not in kept:
+        kept.snapshot = _pin(context().current)
+    return cast("ModelSnapshot", kept.snapshot)
 
 
-def _pin(source: ModelSource) -> Pinned:
+def _pin(source: ModelSource) -> ModelSnapshot:
     """Read model and generation as one, though each is read by itself."""
     while True:
-        found = Pinned(source.model, source.generation, source.model_age_seconds)
+        found = ModelSnapshot(source.model, source.generation, source.model_age_seconds)
         if source.model is found.model and source.generation == found.generation:
             return found
 
@@ -125,7 +125,7 @@ def model(kind: type[M]) -> M:
 
 def any_model() -> ServingModel:
     """Return what :func:`model` does, of whatever family."""
-    found = pinned().model
+    found = snapshot().model
     reason = missing(found)
     if found is None or reason is not None:
         headers = {"Retry-After": str(RETRY_SECONDS)}

@@ -18,7 +18,7 @@ from enum import IntEnum
 
 from flask import g, request
 
-from serving_layer.access.tables import Table
+from serving_layer.access.shared_ttl_table import SharedTtlTable
 from serving_layer.http.errors import RETRY_SECONDS, ApiError
 
 HEADER = "Idempotency-Key"
@@ -41,7 +41,7 @@ class Writes:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         #: A hash of the request, how far it is, and the process that does it.
-        self._writes = Table("32sBI", MAX_KEYS, clock)
+        self._writes = SharedTtlTable("32sBI", MAX_KEYS, clock)
 
     def once(self, write: Callable[[], None]) -> bool:
         """Do the present request's write, unless it was done before under its key.

@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.routing import RequestRedirect
 
 from common.runtime.families import input_lines
-from serving_layer.access.admission import Entrance
+from serving_layer.access.admission import AdmissionPolicy
 from serving_layer.events.ingest import read_only
 from serving_layer.http.errors import ApiError, error_response, from_http
 from serving_layer.http.lean import LeanFlask, LeanResponse
@@ -70,8 +70,8 @@ def create_app(settings: Settings, current: ModelSource, producer: Producer | No
     app.extensions["gemsbok-metrics"] = metrics = Metrics(
         current, shared=settings.serving.api.workers > 1
     )
-    app.extensions["gemsbok-entrance"] = entrance = Entrance(settings.serving.api)
-    around = _Around(app, entrance, metrics)
+    app.extensions["gemsbok-admission"] = admission = AdmissionPolicy(settings.serving.api)
+    around = _Around(app, admission, metrics)
     app.before_request(around.before)
     app.after_request(around.after)
     app.register_error_handler(HTTPException, _on_http_error)
@@ -93,7 +93,7 @@ class _Around:
     """
 
     app: Flask
-    entrance: Entrance
+    admission: AdmissionPolicy
     metrics: Metrics
 
     def before(self) -> None:
@@ -102,7 +102,7 @@ class _Around:
         kept.started = time.perf_counter()
         kept.request_id = request_id(asked.environ.get("HTTP_X_REQUEST_ID"))
         view = self.app.view_functions.get(asked.endpoint or "")
-        self.entrance.admit(asked, view)
+        self.admission.admit(asked, view)
         bad_path: ApiError | None = asked.environ.get(BAD_PATH)
         if bad_path is not None:
             raise bad_path
@@ -127,12 +127,12 @@ class _Around:
 
 def _common_headers(kept: Any) -> list[tuple[str, str]]:
     headers = [("X-Request-Id", kept.request_id), ("X-Content-Type-Options", "nosniff")]
-    pinned = kept.get("pinned")
-    if pinned is not None:
-        if pinned.generation is not None:
-            headers.append(("X-Model-Generation", str(pinned.generation)))
-        if pinned.age_seconds is not None:
-            headers.append(("X-Model-Age", f"{pinned.age_seconds:.3f}"))
+    snapshot = kept.get("snapshot")
+    if snapshot is not None:
+        if snapshot.generation is not None:
+            headers.append(("X-Model-Generation", str(snapshot.generation)))
+        if snapshot.age_seconds is not None:
+            headers.append(("X-Model-Age", f"{snapshot.age_seconds:.3f}"))
     return headers
 
 

@@ -18,7 +18,7 @@ from common.store.generations import ModelStore
 from serving_layer.events.producer import LazyProducer
 from serving_layer.model.consumer import Consumer
 from serving_layer.model.generations import Sources
-from serving_layer.operations.board import Board, State
+from serving_layer.operations.worker_status import State, WorkerStatus
 from serving_layer.request.context import missing
 from serving_layer.request.metrics import Metrics
 from serving_layer.run.app import create_app
@@ -100,14 +100,14 @@ class Worker:
     ----------
     service : Service
         What it runs.
-    board : Board
+    board : WorkerStatus
         Where it tells it.
     number : int
-        Its own, on the board.
+        The worker's number, from 1.
     """
 
     service: Service
-    board: Board
+    board: WorkerStatus
     number: int
     _taking: bool = field(default=False, init=False)
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from common.runtime.memory import return_freed_memory
 from serving_layer.search.exact import ExactIndex
-from serving_layer.search.gather import Gatherer
-from serving_layer.search.inverted import Inverted
+from serving_layer.search.ivf import IvfIndex
 from serving_layer.search.live import Vectors
 from serving_layer.search.query import Query, Top
 from serving_layer.search.recall import DEPTHS
+from serving_layer.search.request_batcher import RequestBatcher
 
 log = logging.getLogger(__name__)
 
@@ -67,12 +67,12 @@ class ApproximateIndex:
         self, exact: ExactIndex, askers: Callable[[], Vectors], wanted: Approximation
     ) -> None:
         self._exact = exact
-        self._scans = Gatherer(exact.top_n)
+        self._scans = RequestBatcher(exact.top_n)
         self._askers = askers
         self._wanted = wanted
         self._lock = threading.Lock()
         self._background = ThreadPoolExecutor(1, "top-n-build")
-        self._standing: dict[bool, Inverted] = {}
+        self._standing: dict[bool, IvfIndex] = {}
         self._tried: dict[bool, int] = {}
         self._building: set[bool] = set()
         self._build_if_due(cosine=False)
@@ -120,7 +120,7 @@ class ApproximateIndex:
     def _build(self, cosine: bool) -> None:
         started = time.perf_counter()
         self._tried[cosine] = len(self._exact.factors.matrix)
-        inverted = Inverted(self._exact, cosine)
+        inverted = IvfIndex(self._exact, cosine)
         try:
             self._exchange(cosine, inverted, self._succeeds(inverted, cosine))
         finally:
@@ -135,7 +135,7 @@ class ApproximateIndex:
             inverted.probes,
         )
 
-    def _succeeds(self, inverted: Inverted, cosine: bool) -> bool:
+    def _succeeds(self, inverted: IvfIndex, cosine: bool) -> bool:
         queries = self._exact.factors.matrix.vectors if cosine else self._askers()
         try:
             return inverted.build(queries, self._wanted.recall, self._wanted.seed)
@@ -143,7 +143,7 @@ class ApproximateIndex:
             log.exception("approximate top-N by %s cannot be built", _MEASURES[cosine])
             return False
 
-    def _exchange(self, cosine: bool, inverted: Inverted, stands: bool) -> None:
+    def _exchange(self, cosine: bool, inverted: IvfIndex, stands: bool) -> None:
         unused = [self._standing.pop(cosine, None), None if stands else inverted]
         if stands:
             self._standing[cosine] = inverted

@@ -1,6 +1,6 @@
 """Rows that may be among the best, from an inverted file of coarsely stored vectors.
 
-The rows are divided into cells by k-means, and a query looks into the cells whose centres are
+The rows are divided into cells by k-means, and a query looks into the cells whose centers are
 nearest to it (IVF: Jégou, Douze, Schmid, Product Quantization for Nearest Neighbor Search,
 2011, section 4).  Cells are for distances, and long vectors have large inner products wherever
 they point, so each row x gets one coordinate more, √(M² - |x|²): then all rows are as long as
@@ -68,9 +68,9 @@ class Candidates:
         self._extent = extent
         width = vectors.shape[1] + 1
         self._width = width + -width % _PADDING
-        self._centres = faiss.IndexFlatL2(self._width)
+        self._centers = faiss.IndexFlatL2(self._width)
         self._index: Any = faiss.IndexIVFScalarQuantizer(
-            self._centres,
+            self._centers,
             self._width,
             n_cells,
             faiss.ScalarQuantizer.QT_8bit,

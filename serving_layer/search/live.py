@@ -28,7 +28,7 @@ _NORM_BLOCK = 65_536
 
 
 class Watcher(Protocol):
-    """Whoever wants to know which rows change; told on the thread that writes."""
+    """Called with the rows that change, on the thread that writes."""
 
     def extend(self, rows: Iterable[int], /) -> None:
         """Take note of rows that are about to be written."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from serving_layer.search.candidates import Candidates
 from serving_layer.search.live import RowNumbers, Vectors
 
-#: Ranks down to which recall is promised; whoever wants more gets an exact answer.
+#: Ranks down to which recall is promised; longer pages get an exact answer.
 DEPTHS = (10, 30, 100, 300)
 #: At each depth recall is that of so many ranks, the deepest: the first ones are found more
 #: easily, and known items may take them.

@@ -26,7 +26,7 @@ def bind(host: str, port: int, authenticated: bool = False) -> socket.socket:
     port : int
         Port of HTTP or HTTPS; 0 takes a free one.
     authenticated : bool
-        Whether who comes has to log in.
+        Whether clients have to log in.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def reserve(host: str, port: int, authenticated: bool = False) -> socket.socket:
 def join(reserved: socket.socket) -> socket.socket:
     """Listen on a reserved address; the system deals connections out to all who do.
 
-    On one socket for all, whoever is awake takes all connections that come at once.
+    With one socket for all, the worker that is awake takes every connection that comes at once.
     """
     joined = _socket(reserved.family)
     joined.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

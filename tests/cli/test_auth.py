@@ -12,7 +12,8 @@ from typing import ClassVar
 import pytest
 
 from cli.__main__ import main
-from common.config.credentials import read_users, sha256
+from common.base.hashing import sha256_hex
+from common.config.credentials import read_users
 
 
 @pytest.fixture
@@ -29,11 +30,11 @@ def test_a_user_is_added_listed_and_removed(
     path = tmp_path / "users.json"
     assert token not in path.read_text(encoding="utf-8")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert [(user.name, user.hash) for user in read_users(path)] == [("shop", sha256(token))]
+    assert [(user.name, user.hash) for user in read_users(path)] == [("shop", sha256_hex(token))]
 
     assert main(["auth", "add", "ada", "--digest", "--role", "admin", "--json", *users]) == 0
     added = json.loads(capsys.readouterr().out)
-    assert read_users(path)[1].hash == sha256(f"ada:gemsbok:{added['secret']}")
+    assert read_users(path)[1].hash == sha256_hex(f"ada:gemsbok:{added['secret']}")
 
     assert main(["auth", "list", "--json", *users]) == 0
     assert json.loads(capsys.readouterr().out) == [

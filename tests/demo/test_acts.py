@@ -73,15 +73,15 @@ class Moving:
 
     def __init__(self, schema: InputSchema) -> None:
         transformation = Transformation.of(schema, Encoding({}), ())
-        centres = np.array([[0.0, 0.0], [10.0, 10.0]])
+        centers = np.array([[0.0, 0.0], [10.0, 10.0]])
         self.model = KMeansModel(
-            schema, transformation, Clusters((0, 1), centres, np.array([30, 10]))
+            schema, transformation, Clusters((0, 1), centers, np.array([30, 10]))
         )
 
     def pmml(self) -> bytes:
         clusters = self.model.clusters
-        centre = clusters.centres[1] + 0.1
-        moved = clusters.with_cluster(1, centre, int(clusters.counts[1]) + 5)
+        center = clusters.centers[1] + 0.1
+        moved = clusters.with_cluster(1, center, int(clusters.counts[1]) + 5)
         self.model = KMeansModel(self.model.schema, self.model.transformation, moved)
         return write_kmeans_pmml(self.model)
 

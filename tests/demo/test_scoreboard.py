@@ -72,7 +72,7 @@ def test_a_generation_is_read_from_its_files(tmp_path: Path) -> None:
     pmml = AlsModel(
         features=2,
         implicit=True,
-        lambda_=0.1,
+        regularization=0.1,
         user_ids=["user1", "user2"],
         item_ids=["item1", "item2"],
     )

@@ -65,7 +65,7 @@ class Batch(MLUpdate[Events, Trained]):
         """Return features, lambda, alpha (implicit only) and epsilon (log strengths only)."""
         als = self.settings.section("als")
         settings = als.hyperparams
-        used = {"features": settings.features, "lambda": settings.lambda_}
+        used = {"features": settings.features, "lambda": settings.regularization}
         if als.implicit:
             used["alpha"] = settings.alpha
         if als.log_strength:
@@ -110,7 +110,7 @@ class Batch(MLUpdate[Events, Trained]):
         model = AlsModel(
             features=fit.features,
             implicit=fit.implicit,
-            lambda_=fit.regularization,
+            regularization=fit.regularization,
             alpha=fit.alpha,
             log_strength=preparation.log_strength,
             epsilon=preparation.epsilon,

@@ -163,10 +163,10 @@ def _principal(means: Matrix, counts: NDArray[np.int64]) -> Matrix:
     if means.shape[1] == 1:
         return means[:, 0]
     weights = counts / max(1, counts.sum())
-    centred = means - weights @ means
-    covariance = (centred * weights[:, np.newaxis]).T @ centred
+    centerd = means - weights @ means
+    covariance = (centerd * weights[:, np.newaxis]).T @ centerd
     direction = np.linalg.eigh(covariance)[1][:, -1]
     # Its sign is arbitrary: without a rule the order would depend on the library.
     direction *= np.sign(direction[np.abs(direction).argmax()]) or 1.0
-    scores: Matrix = centred @ direction
+    scores: Matrix = centerd @ direction
     return np.round(scores, 12)

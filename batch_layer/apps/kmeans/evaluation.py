@@ -21,7 +21,7 @@ MAX_SILHOUETTE_POINTS = 20_000
 
 @dataclass(frozen=True)
 class Spread:
-    """How far the points of each cluster are from its centre.
+    """How far the points of each cluster are from its center.
 
     Attributes
     ----------
@@ -44,19 +44,19 @@ class Spread:
     def davies_bouldin(self) -> float:
         """Mean over clusters of the worst (s_i + s_j) / d_ij; NaN of fewer than two.
 
-        Here s is a cluster's mean distance and d the distance of two centres (Davies and
+        Here s is a cluster's mean distance and d the distance of two centers (Davies and
         Bouldin: A Cluster Separation Measure, 1979).
         """
         means, between = self._means_and_distances()
         if len(means) < 2:
             return float("nan")
-        with np.errstate(divide="ignore", invalid="ignore"):  # centres may coincide
+        with np.errstate(divide="ignore", invalid="ignore"):  # centers may coincide
             ratios = (means[:, np.newaxis] + means) / between
         return float(ratios.max(axis=1).mean())
 
     @property
     def dunn(self) -> float:
-        """Least distance of two centres over the greatest mean distance; NaN of fewer than two.
+        """Least distance of two centers over the greatest mean distance; NaN of fewer than two.
 
         Oryx's form of the index of Dunn (1973).
         """
@@ -66,10 +66,10 @@ class Spread:
         return float(between.min() / means.max())
 
     def _means_and_distances(self) -> tuple[Matrix, Matrix]:
-        """Of the clusters with points: mean distances (k,), distances of centres (k, k)."""
+        """Of the clusters with points: mean distances (k,), distances of centers (k, k)."""
         used = self.sums[:, 0] > 0
-        centres = self.clusters.centres[used]
-        between = np.linalg.norm(centres[:, np.newaxis] - centres, axis=2)
+        centers = self.clusters.centers[used]
+        between = np.linalg.norm(centers[:, np.newaxis] - centers, axis=2)
         np.fill_diagonal(between, np.inf)
         return self.sums[used, 1] / self.sums[used, 0], between
 

@@ -1,4 +1,4 @@
-"""K-means' two engines: from examples to centres and counts."""
+"""K-means' two engines: from examples to centers and counts."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Fit:
     iterations : int
         Rounds of Lloyd's algorithm at most.
     initialization : {"k-means||", "random"}
-        First centres.
+        First centers.
     runs : int
         The best of so many attempts is taken, by the sum of squared distances.
     seed : int
-        Of the first centres.
+        Of the first centers.
     """
 
     k: int
@@ -60,7 +60,7 @@ def fit(examples: TrainingExamples, transformation: Transformation, how: Fit) ->
 def fit_sklearn(points: Matrix, how: Fit) -> Clusters:
     """Find clusters by scikit-learn.
 
-    The centres are made once more from the final assignment: threads add up in any order, and
+    The centers are made once more from the final assignment: threads add up in any order, and
     the same data have to give the same bytes.
 
     Parameters
@@ -118,10 +118,10 @@ def fit_mllib(examples: SparkExamples, transformation: Transformation, how: Fit)
         vectors.unpersist()
 
 
-def _without_empty(centres: Matrix, counts: Rows) -> Clusters:
+def _without_empty(centers: Matrix, counts: Rows) -> Clusters:
     """Leave out what has no points; ids count from 0."""
     kept = np.flatnonzero(counts)
-    return Clusters(tuple(range(len(kept))), centres[kept], counts[kept])
+    return Clusters(tuple(range(len(kept))), centers[kept], counts[kept])
 
 
 def moments(examples: TrainingExamples) -> list[tuple[float, float]]:

@@ -35,7 +35,7 @@ class AlsModel:
         Length k of each factor vector.
     implicit : bool
         Whether strengths are confidences (implicit feedback) and not ratings.
-    lambda_ : float
+    regularization : float
         Regularization.
     user_ids, item_ids : sequence of str
         The ids that have a vector, in the order of the factor files.
@@ -57,7 +57,7 @@ class AlsModel:
 
     features: int
     implicit: bool
-    lambda_: float
+    regularization: float
     user_ids: Sequence[str]
     item_ids: Sequence[str]
     alpha: float = 1.0
@@ -88,7 +88,7 @@ def write_als_pmml(model: AlsModel) -> bytes:
         "X": model.user_factors,
         "Y": model.item_factors,
         "features": str(model.features),
-        "lambda": repr(float(model.lambda_)),
+        "lambda": repr(float(model.regularization)),
         "implicit": _boolean_text(model.implicit),
         "alpha": repr(float(model.alpha)) if model.implicit else None,
         "logStrength": _boolean_text(model.log_strength),
@@ -119,7 +119,7 @@ def read_als_pmml(document: str | bytes, with_ids: bool = True) -> AlsModel:
     return AlsModel(
         features=_read(extensions, "features", _count),
         implicit=implicit,
-        lambda_=_read(extensions, "lambda", _number),
+        regularization=_read(extensions, "lambda", _number),
         user_ids=parse_pmml_delimited(_content(extensions, "XIDs")) if with_ids else (),
         item_ids=parse_pmml_delimited(_content(extensions, "YIDs")) if with_ids else (),
         alpha=_read(extensions, "alpha", _number) if implicit else AlsModel.alpha,

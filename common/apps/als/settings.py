@@ -33,7 +33,7 @@ class Hyperparams(Section):
     features: _Count | list[_Count] | dict[_Around, _Count] = Field(
         10, description="Factors of a user or an item; at least 1."
     )
-    lambda_: _NotNegative | list[_NotNegative] | dict[_Around, _NotNegative] = Field(
+    regularization: _NotNegative | list[_NotNegative] | dict[_Around, _NotNegative] = Field(
         0.001, alias="lambda", description="Regularization; at least 0."
     )
     alpha: _Positive | list[_Positive] | dict[_Around, _Positive] = Field(
@@ -105,7 +105,7 @@ class Lines:
 
     def check(self, lines: pa.StringArray) -> pa.StringArray:
         """Return why each line is refused, null where it is good."""
-        # Whoever reads no lines needs none of what reads them: 10 MB in the serving layer.
+        # A process that reads no lines does not load what reads them: 10 MB in the serving layer.
         from common.apps.als.events import check
 
         return check(lines)

@@ -16,20 +16,20 @@ _BLOCK = 1 << 22
 
 @dataclass(frozen=True)
 class Clusters:
-    """Centres that never change: an update makes other clusters.
+    """Centers that never change: an update makes other clusters.
 
     Attributes
     ----------
     ids : tuple of int
         All different; a cluster's *row* is its position here.
-    centres : ndarray of float64, shape (k, d)
+    centers : ndarray of float64, shape (k, d)
         One row for each.
     counts : ndarray of int64, shape (k,)
         How many points each is the mean of.
     """
 
     ids: tuple[int, ...]
-    centres: Matrix
+    centers: Matrix
     counts: Rows
 
     def __post_init__(self) -> None:
@@ -41,8 +41,8 @@ class Clusters:
             doubled = next(id_ for id_ in self.ids if self.ids.count(id_) > 1)
             message = f"cluster {doubled} is there twice"
             raise ValueError(message)
-        if not len(self.ids) == len(self.centres) == len(self.counts):
-            message = f"{len(self.ids)} ids, {len(self.centres)} centres, {len(self.counts)} counts"
+        if not len(self.ids) == len(self.centers) == len(self.counts):
+            message = f"{len(self.ids)} ids, {len(self.centers)} centers, {len(self.counts)} counts"
             raise ValueError(message)
 
     def __len__(self) -> int:
@@ -50,29 +50,29 @@ class Clusters:
         return len(self.ids)
 
     def nearest(self, points: Matrix) -> Rows:
-        """Return for each point the row of the nearest centre, shape (n,)."""
-        # About the centres' mean, so that what all coordinates share does not cost precision.
-        middle = self.centres.mean(axis=0)
-        centres = self.centres - middle
-        norms = np.einsum("ij,ij->i", centres, centres)
+        """Return for each point the row of the nearest center, shape (n,)."""
+        # About the centers' mean, so that what all coordinates share does not cost precision.
+        middle = self.centers.mean(axis=0)
+        centers = self.centers - middle
+        norms = np.einsum("ij,ij->i", centers, centers)
         rows = np.empty(len(points), np.int64)
         step = max(1, _BLOCK // len(self))
         for start in range(0, len(points), step):
             part = slice(start, start + step)
-            products = (points[part] - middle) @ centres.T
+            products = (points[part] - middle) @ centers.T
             rows[part] = np.argmin(norms - 2 * products, axis=1)
         return rows
 
     def distances(self, points: Matrix, rows: Rows) -> NDArray[np.float64]:
-        """Return each point's Euclidean distance to the centre in its row of `rows`."""
-        found: NDArray[np.float64] = np.linalg.norm(points - self.centres[rows], axis=1)
+        """Return each point's Euclidean distance to the center in its row of `rows`."""
+        found: NDArray[np.float64] = np.linalg.norm(points - self.centers[rows], axis=1)
         return found
 
     def moved_by(self, points: Matrix) -> tuple[Clusters, Rows]:
-        """Move each centre towards the points that it is nearest to.
+        """Move each center towards the points that it is nearest to.
 
-        Oryx's rule: the points of one call go to the centre that is nearest at its start; m,
-        the mean of n points, moves a centre c of N points to c + n/(n+N)·(m - c), which is the
+        Oryx's rule: the points of one call go to the center that is nearest at its start; m,
+        the mean of n points, moves a center c of N points to c + n/(n+N)·(m - c), which is the
         mean of all n+N.
 
         Parameters
@@ -92,30 +92,30 @@ class Clusters:
         rows = np.flatnonzero(added)
         means = sums_by_row(points, nearest, len(self))[rows] / added[rows, np.newaxis]
         counts = self.counts + added
-        centres = self.centres.copy()
-        centres[rows] += (added / np.maximum(counts, 1))[rows, np.newaxis] * (
-            means - self.centres[rows]
+        centers = self.centers.copy()
+        centers[rows] += (added / np.maximum(counts, 1))[rows, np.newaxis] * (
+            means - self.centers[rows]
         )
-        return replace(self, centres=centres, counts=counts), rows
+        return replace(self, centers=centers, counts=counts), rows
 
-    def with_cluster(self, id_: int, centre: NDArray[np.float64], count: int) -> Clusters:
-        """Replace one cluster's centre and count.
+    def with_cluster(self, id_: int, center: NDArray[np.float64], count: int) -> Clusters:
+        """Replace one cluster's center and count.
 
         Raises
         ------
         ValueError
-            If there is no such cluster, or the centre has another length.
+            If there is no such cluster, or the center has another length.
         """
         if id_ not in self.ids:
             message = f"there is no cluster {id_}"
             raise ValueError(message)
-        if len(centre) != self.centres.shape[1]:
-            message = f"{len(centre)} coordinates, not {self.centres.shape[1]}"
+        if len(center) != self.centers.shape[1]:
+            message = f"{len(center)} coordinates, not {self.centers.shape[1]}"
             raise ValueError(message)
         row = self.ids.index(id_)
-        centres, counts = self.centres.copy(), self.counts.copy()
-        centres[row], counts[row] = centre, count
-        return replace(self, centres=centres, counts=counts)
+        centers, counts = self.centers.copy(), self.counts.copy()
+        centers[row], counts[row] = center, count
+        return replace(self, centers=centers, counts=counts)
 
 
 def sums_by_row(points: Matrix, rows: Rows, n_rows: int) -> Matrix:

@@ -1,4 +1,4 @@
-"""The payload of k-means' ``UP``: ``[cluster id, [centre], count]``, which replaces a cluster."""
+"""The payload of k-means' ``UP``: ``[cluster id, [center], count]``, which replaces a cluster."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ class ClusterUpdate:
     ----------
     id : int
         Of the cluster.
-    centre : ndarray of float64, shape (d,)
+    center : ndarray of float64, shape (d,)
         In the model's transformed space.
     count : int
         Points that it is the mean of.
     """
 
     id: int
-    centre: NDArray[np.float64]
+    center: NDArray[np.float64]
     count: int
 
 
 def encode_update(update: ClusterUpdate) -> str:
     """Write a payload; the numbers read back exactly."""
-    return orjson.dumps([update.id, update.centre.tolist(), update.count]).decode()
+    return orjson.dumps([update.id, update.center.tolist(), update.count]).decode()
 
 
 def decode_update(payload: str) -> ClusterUpdate:
@@ -47,20 +47,20 @@ def decode_update(payload: str) -> ClusterUpdate:
         If it is no such array.
     """
     try:
-        id_, centre, count = orjson.loads(payload)
+        id_, center, count = orjson.loads(payload)
         good = (
             _is_integer(id_)
-            and isinstance(centre, list)
-            and all(_is_number(value) for value in centre)
+            and isinstance(center, list)
+            and all(_is_number(value) for value in center)
             and _is_integer(count)
             and 0 <= count <= _MAX_COUNT
         )
     except (ValueError, TypeError):
         good = False
     if not good:
-        message = f"not a k-means update [id, [centre], count]: {payload[:100]!r}"
+        message = f"not a k-means update [id, [center], count]: {payload[:100]!r}"
         raise MessageError(message)
-    return ClusterUpdate(id_, np.array(centre, np.float64), count)
+    return ClusterUpdate(id_, np.array(center, np.float64), count)
 
 
 def _is_integer(value: object) -> bool:

@@ -89,7 +89,7 @@ def read_kmeans_pmml(document: str | bytes) -> KMeansModel:
     Raises
     ------
     PmmlError
-        If it is not PMML, has no ClusteringModel by centres and Euclidean distance, or the
+        If it is not PMML, has no ClusteringModel by centers and Euclidean distance, or the
         parts of it do not fit together.
     """
     root = parse(document)
@@ -147,11 +147,11 @@ def _unused(name: str, taken: Collection[str]) -> str:
 
 
 def _write_clusters(model: etree._Element, clusters: Clusters) -> None:
-    rows = zip(clusters.ids, clusters.centres.tolist(), clusters.counts.tolist(), strict=True)
-    for id_, centre, count in rows:
+    rows = zip(clusters.ids, clusters.centers.tolist(), clusters.counts.tolist(), strict=True)
+    for id_, center, count in rows:
         cluster = etree.SubElement(model, tag("Cluster"), id=str(id_), size=str(count))
-        array = etree.SubElement(cluster, tag("Array"), n=str(len(centre)), type="real")
-        array.text = join_pmml_delimited(map(repr, centre))
+        array = etree.SubElement(cluster, tag("Array"), n=str(len(center)), type="real")
+        array.text = join_pmml_delimited(map(repr, center))
 
 
 def _read_coordinates(model: etree._Element, schema: InputSchema) -> tuple[Coordinate, ...]:
@@ -197,20 +197,20 @@ def _derived(field: etree._Element) -> Coordinate:
 
 
 def _read_clusters(model: etree._Element, n_coordinates: int) -> Clusters:
-    ids, centres, counts = [], [], []
+    ids, centers, counts = [], [], []
     for cluster in model.iterfind("{*}Cluster", None):
         ids.append(_attribute(cluster, "id", int))
         counts.append(_attribute(cluster, "size", int))
         text = _one(cluster, "Array").text or ""
-        centre = [float(item) for item in parse_pmml_delimited(text)]
-        if len(centre) != n_coordinates:
-            message = f"cluster {ids[-1]} has {len(centre)} coordinates, not {n_coordinates}"
+        center = [float(item) for item in parse_pmml_delimited(text)]
+        if len(center) != n_coordinates:
+            message = f"cluster {ids[-1]} has {len(center)} coordinates, not {n_coordinates}"
             raise ValueError(message)
-        if not np.isfinite(centre).all() or counts[-1] < 0:
+        if not np.isfinite(center).all() or counts[-1] < 0:
             message = f"cluster {ids[-1]} has a coordinate that is no number, or a negative size"
             raise ValueError(message)
-        centres.append(centre)
-    return Clusters(tuple(ids), np.array(centres, np.float64), np.array(counts, np.int64))
+        centers.append(center)
+    return Clusters(tuple(ids), np.array(centers, np.float64), np.array(counts, np.int64))
 
 
 def _one(parent: etree._Element, name: str) -> etree._Element:

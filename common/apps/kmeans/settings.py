@@ -34,11 +34,11 @@ class Settings(Section):
     iterations: int = Field(30, ge=1, description="Rounds of Lloyd's algorithm at most.")
     initialization_strategy: Literal["k-means||", "random"] = Field(
         "k-means||",
-        description="First centres; scikit-learn takes k-means++, of which k-means|| is the "
+        description="First centers; scikit-learn takes k-means++, of which k-means|| is the "
         "parallel form.",
     )
     runs: int = Field(
-        1, ge=1, description="Times that each model is trained, from other first centres."
+        1, ge=1, description="Times that each model is trained, from other first centers."
     )
     evaluation_strategy: Literal["SILHOUETTE", "DAVIES_BOULDIN", "DUNN", "SSE"] = Field(
         "SILHOUETTE", description="By what candidates are compared."

@@ -16,8 +16,8 @@ from serving_layer.search import (
     ApproximateIndex,
     Approximation,
     ExactIndex,
-    Gatherer,
     LiveFactors,
+    RequestBatcher,
     Search,
 )
 
@@ -105,7 +105,7 @@ class AlsView:
         """Make the view of a model, whose content is taken over."""
         items = LiveFactors(content.items)
         exact = ExactIndex(items)
-        search: Search = Gatherer(exact.top_n)
+        search: Search = RequestBatcher(exact.top_n)
         if approximation is not None:
             search = ApproximateIndex(exact, content.askers, approximation)
         solver = LatestSolver(content.items)

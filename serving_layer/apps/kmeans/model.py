@@ -49,7 +49,7 @@ class Serving(ServingModel):
         """Replace one cluster; raises MessageError if that cannot be done."""
         found = decode_update(update)
         try:
-            clusters = self.loaded.clusters.with_cluster(found.id, found.centre, found.count)
+            clusters = self.loaded.clusters.with_cluster(found.id, found.center, found.count)
         except ValueError as error:
             message = f"k-means update of cluster {found.id}: {error}"
             raise MessageError(message) from error

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class Assignment(BaseModel):
-    """The cluster whose centre is nearest to a record."""
+    """The cluster whose center is nearest to a record."""
 
     cluster: int = Field(description="Its id.")
-    distance: float = Field(description="The Euclidean distance to its centre.")
+    distance: float = Field(description="The Euclidean distance to its center.")
 
 
 class Assignments(BaseModel):
@@ -44,7 +44,7 @@ def resources(settings: Settings) -> Blueprint:
     @reads
     @describe(body={JSON: Records}, reply=replies(Assignments))
     def assign() -> Response:
-        """Assign each record to the cluster whose centre is nearest."""
+        """Assign each record to the cluster whose center is nearest."""
         asked = body(Records)
         serving = cast("Serving", any_model())
         clusters = serving.loaded.clusters

@@ -32,7 +32,7 @@ def blueprint(settings: Settings) -> Blueprint:
     @routes.get("/assign/<datum>")
     @describe(reply=NUMBER)
     def assign(datum: str) -> Response:
-        """Name the cluster whose centre is nearest to an example."""
+        """Name the cluster whose center is nearest to an example."""
         serving = model(Serving)
         clusters = serving.loaded.clusters
         return respond_value(clusters.ids[clusters.nearest(serving.point(datum))[0]])
@@ -50,7 +50,7 @@ def blueprint(settings: Settings) -> Blueprint:
     @routes.get("/distanceToNearest/<datum>")
     @describe(reply=NUMBER)
     def distance_to_nearest(datum: str) -> Response:
-        """Tell the Euclidean distance from an example to the nearest centre."""
+        """Tell the Euclidean distance from an example to the nearest center."""
         serving = model(Serving)
         clusters, point = serving.loaded.clusters, serving.point(datum)
         return respond_value(float(clusters.distances(point, clusters.nearest(point))[0]))

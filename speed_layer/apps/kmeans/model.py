@@ -1,4 +1,4 @@
-"""K-means in the speed layer: each micro-batch moves the centres that it is nearest to.
+"""K-means in the speed layer: each micro-batch moves the centers that it is nearest to.
 
 What is sent of a cluster is what it is now, so that reading it twice does no harm.
 """
@@ -60,7 +60,7 @@ class Speed:
             self._count(1)
             return
         try:
-            replaced = self._clusters.with_cluster(found.id, found.centre, found.count)
+            replaced = self._clusters.with_cluster(found.id, found.center, found.count)
         except ValueError as error:
             message = f"k-means update of cluster {found.id}: {error}"
             raise MessageError(message) from error
@@ -68,7 +68,7 @@ class Speed:
             self._clusters = replaced
 
     def build_updates(self, events: pa.RecordBatch) -> Sequence[str]:
-        """Move the centres; one payload for each cluster that has new points, by row."""
+        """Move the centers; one payload for each cluster that has new points, by row."""
         if self._model is None or self._clusters is None:
             self._count(len(events))
             return []
@@ -88,4 +88,4 @@ class Speed:
 
 def _update(clusters: Clusters, row: int) -> str:
     count = int(clusters.counts[row])
-    return encode_update(ClusterUpdate(clusters.ids[row], clusters.centres[row], count))
+    return encode_update(ClusterUpdate(clusters.ids[row], clusters.centers[row], count))

@@ -16,7 +16,7 @@ from batch_layer.api import through_spark
 from batch_layer.history import files as history_files
 from batch_layer.history.files import FileReader
 from batch_layer.history.split import HistorySplit, at_or_after, split_history
-from batch_layer.history.table import SCHEMA, Complete, History
+from batch_layer.history.table import SCHEMA, History, SourceOffsets
 
 HOUR = 3_600_000
 COLUMNS = ("partition", "offset", "timestamp", "value")
@@ -36,7 +36,9 @@ def history(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Hi
                 for at in range(3 * commit, 3 * commit + 3)
             ]
             rows = spark.createDataFrame(values, SCHEMA.replace("NOT NULL", ""))
-            made.append(rows, Complete("events", topic, dict.fromkeys(range(2), 3 * commit + 3)))
+            made.append(
+                rows, SourceOffsets("events", topic, dict.fromkeys(range(2), 3 * commit + 3))
+            )
     return made
 
 
@@ -116,7 +118,7 @@ def test_aged_and_deleted_rows_are_not_read(
     history.create()
     values_ = [("id", 0, at, at * HOUR, None, str(at)) for at in range(10)]
     rows = spark.createDataFrame(values_, SCHEMA.replace("NOT NULL", ""))
-    history.append(rows.coalesce(1), Complete("events", "id", {0: 10}))
+    history.append(rows.coalesce(1), SourceOffsets("events", "id", {0: 10}))
     before = split_history(history.rows(), "id", {0: 5})
     history.age(3 * HOUR)
     aged = split_history(history.rows(), "id", {0: 5})

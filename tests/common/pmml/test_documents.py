@@ -19,7 +19,7 @@ from tests.pmml_check import schema_errors
 IMPLICIT = AlsModel(
     features=3,
     implicit=True,
-    lambda_=0.001,
+    regularization=0.001,
     alpha=1.5,
     log_strength=True,
     epsilon=1e-5,
@@ -27,7 +27,7 @@ IMPLICIT = AlsModel(
     item_ids=["I0"],
     timestamp=1_700_000_000_123,
 )
-EXPLICIT = AlsModel(features=2, implicit=False, lambda_=1.0, user_ids=["u"], item_ids=["i"])
+EXPLICIT = AlsModel(features=2, implicit=False, regularization=1.0, user_ids=["u"], item_ids=["i"])
 
 
 def document(body: str, version: str = "4_4", root: str = "PMML") -> str:
@@ -83,7 +83,12 @@ def test_reads_what_oryx_wrote() -> None:
     assert model.application == "Oryx"
     assert model.user_ids == ["A0", "B1", "C 2", "a\\n"]
     assert model.item_ids == []
-    assert (model.features, model.implicit, model.lambda_, model.alpha) == (2, True, 1e-4, 1.0)
+    assert (model.features, model.implicit, model.regularization, model.alpha) == (
+        2,
+        True,
+        1e-4,
+        1.0,
+    )
     assert (model.user_factors, model.item_factors) == ("X/", "Y/")
     assert model.timestamp == 1_626_251_400_000
 
@@ -150,5 +155,5 @@ def test_delimited_round_trip(items: list[str]) -> None:
 
 @given(st.lists(st.text(alphabet=st.characters(exclude_categories=["Cs"])), max_size=5))
 def test_any_ids_survive_xml(items: list[str]) -> None:
-    model = AlsModel(features=1, implicit=False, lambda_=0.1, user_ids=items, item_ids=items)
+    model = AlsModel(features=1, implicit=False, regularization=0.1, user_ids=items, item_ids=items)
     assert read_als_pmml(write_als_pmml(model)) == model

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from common.base.hashing import sha256_hex
 from common.broker.memory import MemoryBroker
 from common.replica import publisher as publish
 from common.replica.publisher import Publisher, last_sequence
 from common.store.generations import Generation, Manifest, ModelStore, StoreError
-from common.wire.messages import MODEL, MODEL_REF, PROGRESS, UP, Message, Progress, sha256_hex
+from common.wire.messages import MODEL, MODEL_REF, PROGRESS, UP, Message, Progress
 
 MODEL_TEXT = "<PMML/>" * 200
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.base.hashing import sha256_hex
 from common.broker.memory import MemoryBroker
 from common.replica.updates import SequenceLog, reached, resolve, start_position
 from common.store.generations import Generation, Manifest, ModelStore, StoreError
@@ -20,7 +21,6 @@ from common.wire.messages import (
     MessageError,
     Progress,
     Stamp,
-    sha256_hex,
 )
 
 

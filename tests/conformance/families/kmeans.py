@@ -50,7 +50,7 @@ def lines(seed: int = 1) -> list[str]:
 def state(model: Serving) -> object:
     """Everything that moves."""
     clusters = model.loaded.clusters
-    return clusters.ids, clusters.centres.tolist(), clusters.counts.tolist()
+    return clusters.ids, clusters.centers.tolist(), clusters.counts.tolist()
 
 
 def predictions(model: Serving) -> dict[str, float]:

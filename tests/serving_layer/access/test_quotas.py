@@ -8,7 +8,7 @@ import pytest
 
 from serving_layer.access import quotas
 from serving_layer.access.quotas import Buckets
-from serving_layer.access.tables import PLACES, SPARE
+from serving_layer.access.shared_ttl_table import PLACES, SPARE
 from tests.serving_layer.access.conftest import Guarded, code
 
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from common.broker import BrokerError
-from serving_layer.access.tables import PLACES, SPARE
+from serving_layer.access.shared_ttl_table import PLACES, SPARE
 from serving_layer.request import idempotency
 from serving_layer.request.idempotency import KEEP_SECONDS, Writes
 from tests.serving_layer.bad_input.conftest import AlsServer

@@ -164,7 +164,7 @@ def test_s08_csv_quotes_what_could_be_read_as_more_fields(als_server: AlsServer)
 
 def test_s10_exported_pmml_escapes_ids() -> None:
     model = AlsModel(
-        features=2, implicit=True, lambda_=0.1, user_ids=HOSTILE, item_ids=HOSTILE, alpha=1.0
+        features=2, implicit=True, regularization=0.1, user_ids=HOSTILE, item_ids=HOSTILE, alpha=1.0
     )
     found = read_als_pmml(write_als_pmml(model))
     assert (list(found.user_ids), list(found.item_ids)) == (HOSTILE, HOSTILE)

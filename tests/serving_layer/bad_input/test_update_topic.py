@@ -11,22 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from common.base.hashing import sha256_hex
 from common.broker import BrokerError, Record
 from common.broker.api import read_all
 from common.broker.memory import MemoryBroker
 from common.replica.updates import ModelMessage, stored
 from common.store.generations import Generation, ModelStore, StoreError
 from common.store.signing import signature
-from common.wire.messages import (
-    MODEL,
-    MODEL_REF,
-    PROGRESS,
-    UP,
-    MessageError,
-    Progress,
-    Stamp,
-    sha256_hex,
-)
+from common.wire.messages import MODEL, MODEL_REF, PROGRESS, UP, MessageError, Progress, Stamp
 from serving_layer.apps.als.routes import Serving
 from serving_layer.model.consumer import Consumer
 from serving_layer.model.generations import Sources

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from common.base.hashing import sha256_hex
 from common.broker import Broker, BrokerError
 from common.broker.memory import MemoryBroker
 from common.config import Settings
 from common.replica.updates import ModelMessage
 from common.runtime.configuration import load
 from common.store.generations import Generation, Manifest, ModelStore, StoreError
-from common.wire.messages import MODEL, PROGRESS, UP, MessageError, Progress, Stamp, sha256_hex
+from common.wire.messages import MODEL, PROGRESS, UP, MessageError, Progress, Stamp
 from serving_layer.api import ServingModel
 from serving_layer.model.consumer import Consumer
 from serving_layer.model.generations import Sources

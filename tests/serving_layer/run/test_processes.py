@@ -17,7 +17,7 @@ import pytest
 import trustme
 
 from common.store.generations import Manifest, ModelStore
-from serving_layer.operations.board import KEY, Board, State
+from serving_layer.operations.worker_status import KEY, State, WorkerStatus
 from serving_layer.transport.sockets import ServeError, bind, join, reserve
 from stack.ports import free_port
 from tests.serving_layer.access.conftest import People
@@ -249,7 +249,7 @@ def test_without_topics_it_does_not_start(tmp_path: Path) -> None:
 ENDS = """
 import sys, time
 from serving_layer.run import processes
-from common.runtime.process import log_to_stderr
+from common.telemetry.logs import log_to_stderr
 log_to_stderr()
 processes.BACK_OFF_SECONDS = 0.01
 def work(number):
@@ -270,7 +270,7 @@ def test_a_worker_that_ends_again_and_again_ends_the_service() -> None:
 
 
 def test_it_is_ready_when_each_worker_is_that_takes_requests(served: Served) -> None:
-    served.app.extensions[KEY] = board = Board(2)
+    served.app.extensions[KEY] = board = WorkerStatus(2)
     board.note(1, State.READY)
     refused = served.client.get("/ready")
     assert refused.status_code == 503

@@ -28,18 +28,18 @@ Array = NDArray[np.float32]
 N_ROWS, N_FACTORS = 20_000, 12
 
 
-def around_centres(n: int, seed: int) -> Array:
-    """Vectors around 60 centres, some of them longer than others."""
-    centres = np.random.default_rng(0).standard_normal((60, N_FACTORS), np.float32)
+def around_centers(n: int, seed: int) -> Array:
+    """Vectors around 60 centers, some of them longer than others."""
+    centers = np.random.default_rng(0).standard_normal((60, N_FACTORS), np.float32)
     random = np.random.default_rng(seed)
-    vectors = centres[random.integers(0, 60, n)]
+    vectors = centers[random.integers(0, 60, n)]
     vectors += 0.3 * random.standard_normal((n, N_FACTORS), np.float32)
     return np.asarray(vectors * random.lognormal(0, 0.4, (n, 1)), np.float32)
 
 
-ITEMS = around_centres(N_ROWS, seed=1)
-USERS = around_centres(400, seed=2)
-ASKED = around_centres(100, seed=3)
+ITEMS = around_centers(N_ROWS, seed=1)
+USERS = around_centers(400, seed=2)
+ASKED = around_centers(100, seed=3)
 
 
 class Searched:
@@ -141,7 +141,7 @@ def test_a_changed_or_new_vector_is_found_at_once(searched: Searched, cosine: bo
 
 def test_what_changes_and_comes_stays_findable(searched: Searched) -> None:
     # More than is kept apart: most of it has been taken into the cells.
-    changed = around_centres(5000, seed=7)
+    changed = around_centers(5000, seed=7)
     for row, vector in enumerate(changed[:3000]):
         searched.factors.set(f"i{row}", vector)
     for row, vector in enumerate(changed[3000:]):
@@ -155,7 +155,7 @@ def test_changes_are_taken_into_the_cells_although_queries_come_between(
 ) -> None:
     inverted = searched.index._standing[False]
     before = len(inverted._recent)
-    changed = around_centres(3000, seed=10)
+    changed = around_centers(3000, seed=10)
     for start in range(0, 3000, 50):
         ids = [f"i{row}" for row in range(start, start + 50)]
         searched.factors.set_many(ids, changed[start : start + 50])
@@ -184,7 +184,7 @@ def test_rows_beyond_the_range_of_the_cells_are_found(searched: Searched) -> Non
 
 
 def test_the_cells_are_made_anew_when_half_of_the_rows_have_changed(searched: Searched) -> None:
-    moved = around_centres(N_ROWS, seed=8)[:, ::-1]
+    moved = around_centers(N_ROWS, seed=8)[:, ::-1]
     before = searched.index._standing[False]
     for row in range(12_000):
         searched.factors.set(f"i{row}", moved[row])
@@ -230,7 +230,7 @@ def test_a_build_that_fails_leaves_exact_answers(
         message = "no memory"
         raise MemoryError(message)
 
-    monkeypatch.setattr("serving_layer.search.inverted.Candidates", fail)
+    monkeypatch.setattr("serving_layer.search.ivf.Candidates", fail)
     searched = Searched(ITEMS).decided()
     assert "no memory" in caplog.text
     assert searched.recall([Query(vector, 10) for vector in ASKED]) == 1
@@ -265,7 +265,7 @@ def test_many_ask_while_one_writes(searched: Searched) -> None:
     threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(3)]
     for thread in threads:
         thread.start()
-    changed = around_centres(6000, seed=9)
+    changed = around_centers(6000, seed=9)
     for row, vector in enumerate(changed):
         searched.factors.set(f"i{row}" if row % 2 else f"new{row}", vector)
     stop.set()

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from common.factors.matrix import FactorMatrix
 from serving_layer.search import (
     ExactIndex,
-    Gatherer,
     LiveFactors,
     Query,
+    RequestBatcher,
     Top,
     cosines,
     dots,
@@ -262,7 +262,7 @@ def test_a_filter_widens_the_search_until_the_page_is_full(share: int) -> None:
 
 
 def test_one_caller_computes_alone_and_at_once() -> None:
-    gatherer: Gatherer[int, int] = Gatherer(lambda queries: [q * 2 for q in queries])
+    gatherer: RequestBatcher[int, int] = RequestBatcher(lambda queries: [q * 2 for q in queries])
     assert [gatherer.ask(number) for number in range(5)] == [0, 2, 4, 6, 8]
 
 
@@ -283,7 +283,7 @@ def test_callers_that_come_meanwhile_share_a_computation() -> None:
         assert gate.wait(60)
         return [query * query for query in queries]
 
-    gatherer: Gatherer[int, int] = Gatherer(compute, limit=4)
+    gatherer: RequestBatcher[int, int] = RequestBatcher(compute, limit=4)
     answers: dict[int, int] = {}
 
     def ask(number: int) -> None:
@@ -314,7 +314,9 @@ def test_those_just_answered_are_waited_for_and_asked_together() -> None:
 
     # A clock by which every computation takes a second, and a patience that outlasts the test.
     times = itertools.count()
-    gatherer: Gatherer[int, int] = Gatherer(compute, patience=60, clock=lambda: next(times))
+    gatherer: RequestBatcher[int, int] = RequestBatcher(
+        compute, patience=60, clock=lambda: next(times)
+    )
 
     def ask_often(number: int, times: int) -> None:
         for _ in range(times):
@@ -335,7 +337,7 @@ def test_those_just_answered_are_waited_for_and_asked_together() -> None:
 
 
 def test_one_who_asks_alone_waits_for_nobody() -> None:
-    gatherer: Gatherer[int, int] = Gatherer(lambda queries: queries, patience=1e9)
+    gatherer: RequestBatcher[int, int] = RequestBatcher(lambda queries: queries, patience=1e9)
     assert [gatherer.ask(number) for number in range(100)] == list(range(100))
 
 
@@ -343,7 +345,7 @@ def test_a_failing_computation_fails_its_callers_and_no_other() -> None:
     def compute(queries: list[int]) -> Sequence[int]:
         return [10 // query for query in queries]
 
-    gatherer: Gatherer[int, int] = Gatherer(compute)
+    gatherer: RequestBatcher[int, int] = RequestBatcher(compute)
     with pytest.raises(ZeroDivisionError):
         gatherer.ask(0)
     assert gatherer.ask(5) == 2
@@ -352,7 +354,7 @@ def test_a_failing_computation_fails_its_callers_and_no_other() -> None:
 def test_many_threads_get_their_own_answers() -> None:
     vectors = random_vectors(6000, 5)
     index = index_of(vectors)
-    gatherer: Gatherer[Query, Top] = Gatherer(index.top_n, limit=3)
+    gatherer: RequestBatcher[Query, Top] = RequestBatcher(index.top_n, limit=3)
     queries = [Query(vector, 4) for vector in random_vectors(24, 5, seed=10)]
     answers: dict[int, Top] = {}
 

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from common.apps.wordcount import Lines
+from common.base.hashing import sha256_hex
 from common.broker import open_broker
 from common.broker.api import read_all
 from common.broker.topics import InputLostError
 from common.config import Settings
 from common.runtime.configuration import load
 from common.store.generations import Generation, Manifest, ModelStore
-from common.wire.messages import MODEL, PROGRESS, UP, Message, Stamp, sha256_hex
+from common.wire.messages import MODEL, PROGRESS, UP, Message, Stamp
 from speed_layer.apps.wordcount import Speed
 from speed_layer.run.layer import Family, SpeedLayer
 

@@ -150,7 +150,12 @@ def test_pmml_and_updates_tell_the_same_as_the_files(layer: Layer, engine: str) 
     users, items, model = run.users, run.items, run.pmml
     assert "u9" in users.ids
     assert "u5" in users.ids
-    assert (model.features, model.implicit, model.lambda_, model.alpha) == (3, True, 0.001, 1.0)
+    assert (model.features, model.implicit, model.regularization, model.alpha) == (
+        3,
+        True,
+        0.001,
+        1.0,
+    )
     assert (model.user_ids, model.item_ids, model.timestamp) == (users.ids, items.ids, NOW)
     updates = [decode_update(update) for update in run.updates()]
     assert [u.kind for u in updates] == ["Y"] * len(items.ids) + ["X"] * len(users.ids)
@@ -340,6 +345,6 @@ def test_hyperparameters_reach_the_model(layer: Layer) -> None:
     )
     assert run is not None
     model = run.pmml
-    assert (model.features, model.lambda_, model.implicit) == (5, 1.0, False)
+    assert (model.features, model.regularization, model.implicit) == (5, 1.0, False)
     assert (model.log_strength, model.epsilon) == (True, 0.5)
     assert dict(run.built.hyperparameters) == {"features": 5, "lambda": 1.0, "epsilon": 0.5}

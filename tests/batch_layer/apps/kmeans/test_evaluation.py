@@ -26,9 +26,9 @@ def examples(points: Matrix) -> LocalExamples:
     return LocalExamples(SCHEMA, pa.RecordBatch.from_pydict({"x": points[:, 0], "y": points[:, 1]}))
 
 
-def measured(centres: list[list[float]], points: list[list[float]]) -> Spread:
+def measured(centers: list[list[float]], points: list[list[float]]) -> Spread:
     clusters = Clusters(
-        tuple(range(len(centres))), np.array(centres), np.zeros(len(centres), np.int64)
+        tuple(range(len(centers))), np.array(centers), np.zeros(len(centers), np.int64)
     )
     return spread(KMeansModel(SCHEMA, PLAIN, clusters), examples(np.array(points, np.float64)))
 
@@ -50,7 +50,7 @@ def test_clusters_without_points_say_nothing() -> None:
     assert math.isnan(alone.dunn)
 
 
-def test_points_on_their_centres_have_no_dunn_index() -> None:
+def test_points_on_their_centers_have_no_dunn_index() -> None:
     found = measured([[0, 0], [1, 1]], [[0, 0], [1, 1]])
     assert (found.sse, found.davies_bouldin) == (0, 0)
     assert math.isnan(found.dunn)

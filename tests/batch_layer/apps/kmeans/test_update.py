@@ -87,7 +87,7 @@ def test_a_generation_knows_the_sites(layer: Layer, engine: str) -> None:
     assert model.timestamp == NOW
     assert model.clusters.ids == (0, 1, 2)
     assert model.clusters.counts.tolist() == [100, 100, 100]
-    found = model.clusters.centres[np.argsort(model.clusters.centres[:, 1])]
+    found = model.clusters.centers[np.argsort(model.clusters.centers[:, 1])]
     assert found[:, 0] == pytest.approx(SITES[:, 0], abs=0.3)
     assert found[:, 1] == pytest.approx(SITES[:, 1], abs=5)
     # Categories in order: blue, green, red.
@@ -103,14 +103,14 @@ def test_standardised_features_weigh_alike(layer: Layer, engine: str) -> None:
         "ml__eval__test_fraction": 0,
     }
     _, plain = layer.run(given, **flags)
-    assert plain.clusters.centres[:, 0] == pytest.approx([0.5, 0.5])
+    assert plain.clusters.centers[:, 0] == pytest.approx([0.5, 0.5])
     _, model = layer.run(given, kmeans__standardize=True, kmeans__runs=5, **flags)
     x, y, category = model.transformation.coordinates
     assert (x.low, x.high) == (0.5, 1.0)
     assert (y.low, y.high) == (975.0, 975.0 + np.std([0, 900, 1000, 2000]))
     assert category.category == "same"
-    assert sorted(model.clusters.centres[:, 0]) == pytest.approx([-1, 1])
-    assert model.clusters.centres[:, 1] == pytest.approx([0, 0])
+    assert sorted(model.clusters.centers[:, 0]) == pytest.approx([-1, 1])
+    assert model.clusters.centers[:, 1] == pytest.approx([0, 0])
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -125,7 +125,7 @@ def test_clusters_without_points_are_left_out(
 
 def test_one_example_is_one_cluster(layer: Layer) -> None:
     built, model = layer.run(["1,2,red"])
-    assert model.clusters.centres.tolist() == [[1, 2, 1]]
+    assert model.clusters.centers.tolist() == [[1, 2, 1]]
     assert built.metrics["score"] is None
 
 
@@ -170,8 +170,8 @@ def test_both_engines_find_the_same_clusters(layer: Layer) -> None:
     found = []
     for engine in ("sklearn", "mllib"):
         _, model = layer.run(lines(120), lines(60, seed=2), kmeans__engine=engine, **flags)
-        order = np.argsort(model.clusters.centres[:, 1])
-        found.append((model.clusters.centres[order], model.transformation.coordinates))
+        order = np.argsort(model.clusters.centers[:, 1])
+        found.append((model.clusters.centers[order], model.transformation.coordinates))
     assert found[0][0] == pytest.approx(found[1][0])
     for one, other in zip(found[0][1], found[1][1], strict=True):
         assert (one.feature, one.category) == (other.feature, other.category)

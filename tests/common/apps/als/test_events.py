@@ -304,7 +304,7 @@ def test_settings_are_those_of_oryx() -> None:
 )
 def test_a_hyperparameter_may_be_a_range(given: str, read: object) -> None:
     settings = load(environment={"GEMSBOK_ALS__HYPERPARAMS__LAMBDA": given})
-    assert settings.section("als").hyperparams.lambda_ == read
+    assert settings.section("als").hyperparams.regularization == read
 
 
 @pytest.mark.parametrize(

@@ -28,13 +28,13 @@ SCHEMA = InputSchema(
 COLOURS = Encoding({"colour": ("blue", "red")})
 
 
-def clusters(centres: Any, counts: Any = None, ids: tuple[int, ...] | None = None) -> Clusters:
-    found = np.array(centres, np.float64)
+def clusters(centers: Any, counts: Any = None, ids: tuple[int, ...] | None = None) -> Clusters:
+    found = np.array(centers, np.float64)
     n = np.ones(len(found), np.int64) if counts is None else np.array(counts)
     return Clusters(ids or tuple(range(len(found))), found, n)
 
 
-def test_the_nearest_centre_and_its_distance() -> None:
+def test_the_nearest_center_and_its_distance() -> None:
     three = clusters([[1, 2], [0, -2], [3, 1]], ids=(5, 0, 1))
     point = np.array([[6.0, 5.0]])
     rows = three.nearest(point)
@@ -46,7 +46,7 @@ def test_nearest_agrees_with_all_distances_far_from_the_origin() -> None:
     random = np.random.default_rng(1)
     many = clusters(1e7 + random.normal(size=(50, 4)))
     points = 1e7 + random.normal(size=(3000, 4))
-    distances = np.linalg.norm(points[:, np.newaxis] - many.centres, axis=2)
+    distances = np.linalg.norm(points[:, np.newaxis] - many.centers, axis=2)
     assert (many.nearest(points) == distances.argmin(axis=1)).all()
 
 
@@ -62,28 +62,28 @@ def test_no_or_doubled_ids_are_refused(ids: tuple[int, ...], reason: str) -> Non
         Clusters(ids, np.zeros((len(ids), 2)), np.zeros(len(ids), np.int64))
 
 
-def test_points_move_a_centre_to_the_mean_of_all() -> None:
+def test_points_move_a_center_to_the_mean_of_all() -> None:
     one = clusters([[-1, 2]], [2])
     moved, rows = one.moved_by(np.array([[-1.0, -1.0]]))
-    assert (moved.centres.tolist(), moved.counts.tolist()) == ([[-1.0, 1.0]], [3])
+    assert (moved.centers.tolist(), moved.counts.tolist()) == ([[-1.0, 1.0]], [3])
     moved, rows = moved.moved_by(np.zeros((3, 2)))
-    assert (moved.centres.tolist(), moved.counts.tolist()) == ([[-0.5, 0.5]], [6])
+    assert (moved.centers.tolist(), moved.counts.tolist()) == ([[-0.5, 0.5]], [6])
     assert rows.tolist() == [0]
-    assert one.centres.tolist() == [[-1.0, 2.0]]
+    assert one.centers.tolist() == [[-1.0, 2.0]]
 
 
 def test_only_clusters_with_points_move_and_an_empty_one_takes_them_over() -> None:
     three = clusters([[0, 0], [10, 0], [20, 0]], [4, 0, 7])
     moved, rows = three.moved_by(np.array([[9.0, 3.0], [9.0, 5.0]]))
     assert rows.tolist() == [1]
-    assert moved.centres.tolist() == [[0, 0], [9, 4], [20, 0]]
+    assert moved.centers.tolist() == [[0, 0], [9, 4], [20, 0]]
     assert moved.counts.tolist() == [4, 2, 7]
 
 
 def test_a_replaced_cluster_leaves_the_others() -> None:
     two = clusters([[0, 0], [1, 1]], ids=(4, 9))
     found = two.with_cluster(9, np.array([3.0, 4.0]), 12)
-    assert found.centres.tolist() == [[0, 0], [3, 4]]
+    assert found.centers.tolist() == [[0, 0], [3, 4]]
     assert found.counts.tolist() == [1, 12]
     with pytest.raises(ValueError, match="there is no cluster 1"):
         two.with_cluster(1, np.zeros(2), 1)
@@ -96,16 +96,16 @@ def test_a_replaced_cluster_leaves_the_others() -> None:
     st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=5),
     st.integers(0, 2**63 - 1),
 )
-def test_payloads_read_back_exactly(id_: int, centre: list[float], count: int) -> None:
+def test_payloads_read_back_exactly(id_: int, center: list[float], count: int) -> None:
     if not -(2**63) <= id_ < 2**63:
         id_ %= 2**63
-    found = decode_update(encode_update(ClusterUpdate(id_, np.array(centre), count)))
-    assert (found.id, found.centre.tolist(), found.count) == (id_, centre, count)
+    found = decode_update(encode_update(ClusterUpdate(id_, np.array(center), count)))
+    assert (found.id, found.center.tolist(), found.count) == (id_, center, count)
 
 
 def test_a_payload_is_as_oryx_writes_it() -> None:
     assert encode_update(ClusterUpdate(2, np.array([1.0, -0.5]), 3)) == "[2,[1.0,-0.5],3]"
-    assert decode_update("[2, [1, -0.5], 3]").centre.tolist() == [1.0, -0.5]
+    assert decode_update("[2, [1, -0.5], 3]").center.tolist() == [1.0, -0.5]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from common.records.schema import InputSchema
 from common.wire.messages import MessageError
 from tests.pmml_check import schema_errors, scores
 
-#: As Oryx writes it: another namespace, centres with spaces around, sizes.
+#: As Oryx writes it: another namespace, centers with spaces around, sizes.
 ORYX = """<PMML xmlns="http://www.dmg.org/PMML-4_3" version="4.3"><Header><Application name="Oryx"/>
 </Header><DataDictionary numberOfFields="2">
 <DataField name="0" optype="continuous" dataType="double"/>
@@ -48,8 +48,8 @@ def model(standardize: bool = True) -> KMeansModel:
     random = np.random.default_rng(3)
     moments = [(170.0, 10.0), (0.0, 1.0), (1e6, 250.0)] if standardize else []
     transformation = Transformation.of(SCHEMA, Encoding({"colour": COLOURS}), moments)
-    centres = random.normal(size=(5, 6))
-    clusters = Clusters((0, 1, 2, 3, 9), centres, np.array([5, 1, 0, 2**40, 7]))
+    centers = random.normal(size=(5, 6))
+    clusters = Clusters((0, 1, 2, 3, 9), centers, np.array([5, 1, 0, 2**40, 7]))
     return KMeansModel(SCHEMA, transformation, clusters, 1_700_000_000_000)
 
 
@@ -60,7 +60,7 @@ def test_a_model_reads_back_and_is_valid(standardize: bool) -> None:
     found = read_model(document.decode(), SCHEMA)
     assert found.transformation == model(standardize).transformation
     assert found.clusters.ids == (0, 1, 2, 3, 9)
-    assert np.array_equal(found.clusters.centres, model().clusters.centres)
+    assert np.array_equal(found.clusters.centers, model().clusters.centers)
     assert found.clusters.counts.tolist() == [5, 1, 0, 2**40, 7]
     assert found.timestamp == 1_700_000_000_000
     assert write_kmeans_pmml(found) == document
@@ -97,7 +97,7 @@ def test_another_evaluator_scores_raw_records_alike(standardize: bool) -> None:
 def test_oryx_documents_are_read() -> None:
     found = read_kmeans_pmml(ORYX)
     assert found.clusters.ids == (2, 3, 4)
-    assert found.clusters.centres.tolist() == [[1, 0], [2, -1], [-1, 0]]
+    assert found.clusters.centers.tolist() == [[1, 0], [2, -1], [-1, 0]]
     assert found.clusters.counts.tolist() == [1, 2, 3]
     assert found.schema.predictors == ("0", "1")
 

@@ -61,7 +61,12 @@ ITEMS = [f"I{row}" for row in range(len(Y))]
 
 def pmml(users: Sequence[str] = USERS, items: Sequence[str] = ITEMS, features: int = 2) -> str:
     model = AlsModel(
-        features=features, implicit=True, lambda_=0.001, user_ids=users, item_ids=items, alpha=1.0
+        features=features,
+        implicit=True,
+        regularization=0.001,
+        user_ids=users,
+        item_ids=items,
+        alpha=1.0,
     )
     return write_als_pmml(model).decode()
 

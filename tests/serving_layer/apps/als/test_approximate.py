@@ -27,11 +27,11 @@ ITEMS = [f"i{row}" for row in range(6000)]
 
 @pytest.fixture
 def model(tmp_path: Path) -> Serving:
-    """A model of items and users around common centres, once it answers approximately."""
+    """A model of items and users around common centers, once it answers approximately."""
     random = np.random.default_rng(1)
-    centres = random.standard_normal((40, 8), np.float32)
+    centers = random.standard_normal((40, 8), np.float32)
     near = [
-        centres[random.integers(0, 40, n)] + 0.2 * random.standard_normal((n, 8), np.float32)
+        centers[random.integers(0, 40, n)] + 0.2 * random.standard_normal((n, 8), np.float32)
         for n in (len(USERS), len(ITEMS))
     ]
     known = pa.array([[row, row + 1] for row in range(len(USERS))], pa.list_(pa.int32()))

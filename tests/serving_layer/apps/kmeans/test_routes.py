@@ -49,8 +49,8 @@ def serving_of(settings: Settings, clusters: Clusters, colours: tuple[str, ...] 
 
 
 def three() -> Clusters:
-    centres = np.array([[1.0, 0.0], [2.0, -1.0], [-1.0, 0.0]])
-    return Clusters((2, 3, 4), centres, np.array([1, 2, 3]))
+    centers = np.array([[1.0, 0.0], [2.0, -1.0], [-1.0, 0.0]])
+    return Clusters((2, 3, 4), centers, np.array([1, 2, 3]))
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_the_last_update_of_a_cluster_wins(client: FlaskClient, serving: Serving
     assert client.get("/distanceToNearest/100,8").text == "0.0"
     clusters = read_kmeans_pmml(client.get("/model.pmml").data).clusters
     assert clusters.ids == (2, 3, 4)
-    assert clusters.centres.tolist() == [[100, 8], [-9, 1.5], [-1, 0]]
+    assert clusters.centers.tolist() == [[100, 8], [-9, 1.5], [-1, 0]]
     assert clusters.counts.tolist() == [9, 1, 3]
 
 

@@ -31,7 +31,7 @@ def pmml(**changes: object) -> str:
     values: dict[str, object] = {
         "features": 3,
         "implicit": True,
-        "lambda_": 0.001,
+        "regularization": 0.001,
         "user_ids": [],
         "item_ids": [],
     }

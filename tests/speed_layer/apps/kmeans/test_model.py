@@ -34,8 +34,8 @@ def model() -> ModelMessage:
     """Three sites, at which nothing is red; of 1, 2 and 3 points."""
     schema = InputSchema.from_settings(SETTINGS.input_schema)
     transformation = Transformation.of(schema, Encoding({"colour": ("red",)}))
-    centres = np.column_stack([SITES, np.zeros(3)])
-    clusters = Clusters((0, 1, 2), centres, np.array([1, 2, 3]))
+    centers = np.column_stack([SITES, np.zeros(3)])
+    clusters = Clusters((0, 1, 2), centers, np.array([1, 2, 3]))
     document = write_kmeans_pmml(KMeansModel(schema, transformation, clusters))
     return ModelMessage(1, document.decode())
 
@@ -58,8 +58,8 @@ def test_points_of_three_sites_move_three_clusters() -> None:
     updates = [decode_update(update) for update in speed.build_updates(events(*lines))]
     assert [(update.id, update.count) for update in updates] == [(0, 101), (1, 102), (2, 103)]
     for update, site in zip(updates, SITES, strict=True):
-        assert update.centre[:2] == pytest.approx(site, abs=0.1)
-        assert update.centre[2] == pytest.approx(100 / update.count)
+        assert update.center[:2] == pytest.approx(site, abs=0.1)
+        assert update.center[2] == pytest.approx(100 / update.count)
 
 
 def test_only_clusters_with_new_points_are_sent_and_with_what_they_are_now() -> None:
@@ -78,7 +78,7 @@ def test_many_micro_batches_come_to_the_mean_of_all() -> None:
         [update] = speed.build_updates(events(*[f"{x},{y},none" for x, y in part]))
     found = decode_update(update)
     assert found.count == 202
-    assert found.centre[:2] == pytest.approx((points.sum(axis=0) + 2 * SITES[1]) / 202)
+    assert found.center[:2] == pytest.approx((points.sum(axis=0) + 2 * SITES[1]) / 202)
 
 
 def test_a_restart_goes_on_from_the_updates_however_often_they_are_read() -> None:

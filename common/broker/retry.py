@@ -13,7 +13,7 @@ T = TypeVar("T")
 PAUSE_SECONDS = 0.02
 
 
-def patiently(ask: Callable[[], T], seconds: float) -> T:
+def retry(ask: Callable[[], T], seconds: float) -> T:
     """Return what `ask` returns, asking again for so many seconds while its error is retriable.
 
     A topic that was just created has no leader yet, or not everywhere.

@@ -5,13 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from serving_layer.access.tables import PLACES, SPARE, Table
+from serving_layer.access.shared_ttl_table import PLACES, SPARE, SharedTtlTable
 
 #: Four processes add to one record; what one of them held when it was killed is free again.
 SCRIPT = """
 import multiprocessing, os, signal, sys, time
-from serving_layer.access.tables import Table
-table = Table("I", 10, time.monotonic)
+from serving_layer.access.shared_ttl_table import SharedTtlTable
+table = SharedTtlTable("I", 10, time.monotonic)
 def add(times):
     for _ in range(times):
         with table.record("sum") as record:
@@ -38,7 +38,7 @@ def test_processes_share_records() -> None:
 
 def test_a_record_is_forgotten_at_its_time() -> None:
     now = [0.0]
-    table = Table("dI", 10, lambda: now[0])
+    table = SharedTtlTable("dI", 10, lambda: now[0])
     with table.record("a", "b") as record:
         assert record.fields is None
         record.put(5.0, 1.5, 7)
@@ -53,7 +53,7 @@ def test_a_record_is_forgotten_at_its_time() -> None:
 
 def test_where_all_places_are_taken_the_one_gives_way_whose_time_is_over_soonest() -> None:
     now = [0.0]
-    table = Table("I", PLACES // SPARE, lambda: now[0])
+    table = SharedTtlTable("I", PLACES // SPARE, lambda: now[0])
     for number in range(PLACES):
         with table.record(str(number)) as record:
             assert not record.crowded

@@ -48,7 +48,7 @@ class Record:
     put: Callable[..., None]
 
 
-class Table:
+class SharedTtlTable:
     """Records by key.
 
     Parameters
@@ -68,7 +68,7 @@ class Table:
         self._set_bytes = PLACES * self._record.size
         self._memory = mmap.mmap(-1, self._sets * self._set_bytes)
         self._clock = clock
-        # Without it, who chooses keys could choose whose records theirs take the place of.
+        # Salted, so that a client cannot choose keys that evict the records of others.
         self._salt = secrets.token_bytes(16)
         self._threads = threading.Lock()
         self._lock_file = _nameless_file()

@@ -21,7 +21,7 @@ class State(IntEnum):
     LOADING, READY, AWAY = range(3)
 
 
-class Board:
+class WorkerStatus:
     """What each worker last said of itself, in memory that all share; at first ``LOADING``.
 
     Parameters
@@ -45,6 +45,6 @@ class Board:
 
 def others_missing() -> str | None:
     """Say which worker of the service cannot answer yet; None if all can."""
-    board: Board | None = current_app.extensions.get(KEY)
+    board: WorkerStatus | None = current_app.extensions.get(KEY)
     loading = board.those(State.LOADING) if board else []
     return f"worker {loading[0]} has not loaded the model yet" if loading else None

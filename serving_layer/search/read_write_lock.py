@@ -1,4 +1,4 @@
-"""Many who read at once, or one who writes alone."""
+"""A lock that many readers hold at once, or one writer alone."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Gate:
-    """``with gate:`` for those who read; ``with gate.alone():`` for the one who writes.
+class ReadWriteLock:
+    """``with lock:`` for a reader; ``with lock.alone():`` for the one writer.
 
-    Who writes waits for the readers that are inside, and no other comes in meanwhile.  Readers
-    wait for nobody else: waking a thread costs more than most of them take.
+    A writer waits for the readers inside, and keeps new ones out meanwhile.  Readers do not wait
+    for one another: waking a thread costs more than most of them take.
     """
 
     def __init__(self) -> None:

@@ -2,24 +2,24 @@ from __future__ import annotations
 
 import threading
 
-from serving_layer.search.gate import Gate
+from serving_layer.search.read_write_lock import ReadWriteLock
 
 
 def test_one_writes_alone_while_many_read() -> None:
-    gate, inside = Gate(), [0]
+    lock, inside = ReadWriteLock(), [0]
     seen: list[int] = []
     start = threading.Barrier(5)
 
     def read() -> None:
         start.wait(30)
         for _ in range(2000):
-            with gate:
+            with lock:
                 seen.append(inside[0])
 
     def write() -> None:
         start.wait(30)
         for _ in range(200):
-            with gate.alone():
+            with lock.alone():
                 inside[0] += 1
                 inside[0] -= 1
 
@@ -34,27 +34,27 @@ def test_one_writes_alone_while_many_read() -> None:
 
 
 def test_who_writes_waits_for_readers_and_keeps_others_out() -> None:
-    gate = Gate()
+    lock = ReadWriteLock()
     events: list[str] = []
-    gate.__enter__()
-    writer = threading.Thread(target=lambda: _write(gate, events))
+    lock.__enter__()
+    writer = threading.Thread(target=lambda: _write(lock, events))
     writer.start()
-    while not gate._closed:
+    while not lock._closed:
         pass
-    reader = threading.Thread(target=lambda: _read(gate, events))
+    reader = threading.Thread(target=lambda: _read(lock, events))
     reader.start()
     assert events == []
-    gate.__exit__()
+    lock.__exit__()
     writer.join(30)
     reader.join(30)
     assert events == ["written", "read"]
 
 
-def _write(gate: Gate, events: list[str]) -> None:
-    with gate.alone():
+def _write(lock: ReadWriteLock, events: list[str]) -> None:
+    with lock.alone():
         events.append("written")
 
 
-def _read(gate: Gate, events: list[str]) -> None:
-    with gate:
+def _read(lock: ReadWriteLock, events: list[str]) -> None:
+    with lock:
         events.append("read")

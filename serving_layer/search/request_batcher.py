@@ -23,7 +23,7 @@ class _Call(Generic[Q, R]):
         self.done = False
 
 
-class Gatherer(Generic[Q, R]):
+class RequestBatcher(Generic[Q, R]):
     """Answers single questions through a function that answers many at once.
 
     One computation runs at a time; questions that arrive meanwhile form the next, made by the

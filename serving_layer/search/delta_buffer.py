@@ -33,7 +33,7 @@ class Kept(NamedTuple):
     superseded: int
 
 
-class Recent:
+class DeltaBuffer:
     """The rows of some factors that have changed, with their vectors as they are now.
 
     The thread that writes the factors calls :meth:`extend` and :meth:`settle`; any number read

@@ -8,12 +8,12 @@ import threading
 import numpy as np
 
 from serving_layer.search.candidates import Candidates, Extent
+from serving_layer.search.delta_buffer import DeltaBuffer
 from serving_layer.search.exact import ExactIndex
-from serving_layer.search.gate import Gate
 from serving_layer.search.live import RowNumbers, Vectors, cosines, dots, norms_of
 from serving_layer.search.query import Query, Top, direction, top_of
+from serving_layer.search.read_write_lock import ReadWriteLock
 from serving_layer.search.recall import DEPTHS, Truth, pool
-from serving_layer.search.recent import Recent
 
 _SAMPLED_QUERIES = 256
 _QUERIES_AT_ONCE = 16
@@ -31,7 +31,7 @@ _CHANGED_SHARE = 0.5
 _UNIT = 1.001
 
 
-class Inverted:
+class IvfIndex:
     """The rows of some factors in cells by one measure, kept up to date as they change.
 
     Parameters
@@ -46,14 +46,14 @@ class Inverted:
         self._exact = exact
         self._factors = exact.factors
         self._cosine = cosine
-        # Of who changes the rows kept apart; he takes it before the gate.
+        # Guards the buffer of changed rows; acquire before `_lists_lock`.
         self._lock = threading.Lock()
-        self._gate = Gate()
+        self._lists_lock = ReadWriteLock()
         self._candidates: Candidates | None = None
         self._changed = 0
         self.probes: dict[int, int] = {}
         # Before any row is read: what changes while the cells are made is scanned afterwards.
-        self._recent = Recent(self._factors.matrix.n_factors, self._on_written)
+        self._recent = DeltaBuffer(self._factors.matrix.n_factors, self._on_written)
         self._factors.follow(self._recent)
 
     @property
@@ -123,7 +123,7 @@ class Inverted:
         assert self._candidates is not None
         # First what is kept apart: it may be taken into the cells at any moment.
         rows = set(self._best_recent(vector, depth).tolist())
-        with self._gate:
+        with self._lists_lock:
             found = self._candidates.search(vector[np.newaxis], pool(depth), self.probes[depth])
         rows.update(found[0].tolist())
         # What stands for a row where there are too few.
@@ -156,7 +156,7 @@ class Inverted:
         order = np.argsort(rows)[old.sum() :]
         next_rows = len(candidates) + np.arange(len(order))
         new = order[rows[order] == next_rows]
-        with self._gate.alone():
+        with self._lists_lock.alone():
             candidates.replace(rows[old], scaled[old])
             candidates.add(scaled[new])
         self._changed += int(old.sum()) + len(new)
