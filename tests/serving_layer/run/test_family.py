@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -62,6 +63,7 @@ def blueprint(settings: Settings) -> Blueprint:
 @pytest.fixture
 def family(monkeypatch: pytest.MonkeyPatch) -> Any:
     module: Any = ModuleType("least_family")
+    module.__spec__ = ModuleSpec("least_family", None)
     module.Lines, module.Serving, module.blueprint = Lines, Serving, blueprint
     monkeypatch.setitem(sys.modules, "least_family", module)
     return module
