@@ -80,7 +80,7 @@ def application(settings: Settings) -> Flask:
 
 def test_a_family_may_have_neither_console_nor_resources(settings: Settings) -> None:
     client = application(settings).test_client()
-    assert client.get("/app").text == "least_family\n"
+    assert client.get("/app").text == "least_family"
     page = client.get("/")
     assert page.status_code == 200
     assert page.text.count("<form ") == 0
