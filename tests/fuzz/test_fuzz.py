@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from common.base.paths import ROOT
 from tests.fuzz.targets import TARGETS
 
+pytestmark = pytest.mark.slow
+
 CORPUS = Path(__file__).parent / "corpus"
 EXAMPLES = 150
 #: The targets that atheris tries here too, and how long; the others take it by command alone.

@@ -18,6 +18,8 @@ from stack.ports import free_port
 from tests.serving_layer.access.conftest import People
 from tests.serving_layer.run.test_server_process import SCRIPT, settings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:

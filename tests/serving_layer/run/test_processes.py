@@ -25,6 +25,8 @@ from tests.serving_layer.conftest import Served
 from tests.serving_layer.run.test_server_process import SCRIPT, settings
 from tests.serving_layer.transport.test_tls import written
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 60.0
 
 

@@ -22,6 +22,8 @@ from serving_layer.__main__ import main
 from serving_layer.transport.sockets import ServeError, bind
 from stack.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 #: A broker in the process itself, so that the process can be watched without Kafka.
 SCRIPT = """
 import sys

@@ -23,6 +23,8 @@ from serving_layer.search import (
     search_allowed,
 )
 
+pytestmark = pytest.mark.slow
+
 Array = NDArray[np.float32]
 
 N_ROWS, N_FACTORS = 20_000, 12

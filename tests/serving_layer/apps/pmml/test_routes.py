@@ -23,6 +23,8 @@ from serving_layer.model.generations import Sources
 from serving_layer.run.app import create_app
 from tests.serving_layer.held import Held
 
+pytestmark = pytest.mark.slow
+
 DOCUMENTS = Path(__file__).parent / "documents"
 IRIS = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 SPECIES = ("setosa", "versicolor", "virginica")
