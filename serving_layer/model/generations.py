@@ -12,11 +12,12 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from common.broker import Broker
 from common.config import Settings
-from common.replica.updates import ModelMessage, SequenceLog, reached, resolve
+from common.replica.slot import Slot
+from common.replica.updates import ModelMessage, resolve
 from common.runtime.memory import return_freed_memory
 from common.store.generations import ModelStore, StoreError
 from common.wire.messages import Message, MessageError
@@ -29,20 +30,19 @@ AT_ONCE = 256
 
 
 @dataclass
-class Slot:
-    """One generation in memory, served or being built."""
+class ServedSlot(Slot[ServingModel]):
+    """One generation in memory, served or being built.
 
-    generation: int | None
-    model: ServingModel
-    cut: dict[int, int] = field(default_factory=dict)
+    Attributes
+    ----------
+    created : float or None
+        Seconds since 1970 at which it was built.
+    opened : float
+        When it began to be loaded, by the monotonic clock.
+    """
+
     created: float | None = None
     opened: float = 0.0
-    log: SequenceLog = field(default_factory=SequenceLog)
-
-    @property
-    def offsets(self) -> dict[int, int]:
-        """Input offsets up to which the model holds the events."""
-        return reached(self.cut, self.log.progress)
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,8 @@ class Sources:
         Makes an empty model of the family.
     monotonic, clock : callable
         Seconds, for the timeout and for the model's age.
+    retry_seconds : float
+        Between a failure of the broker or the store and the next try.
     """
 
     connect: Callable[[], Broker]
@@ -66,6 +68,7 @@ class Sources:
     new_model: Callable[[], ServingModel]
     monotonic: Callable[[], float] = time.monotonic
     clock: Callable[[], float] = time.time
+    retry_seconds: float = 1.0
 
 
 class Generations:
@@ -80,7 +83,7 @@ class Generations:
 
     Attributes
     ----------
-    served, building : Slot or None
+    served, building : ServedSlot or None
         The generation that requests see, and the one that is being made.
     counts : Counter
         What became of the update topic's records.
@@ -91,8 +94,8 @@ class Generations:
     def __init__(self, settings: Settings, sources: Sources) -> None:
         self._settings = settings.serving
         self._sources = sources
-        self.served: Slot | None = None
-        self.building: Slot | None = None
+        self.served: ServedSlot | None = None
+        self.building: ServedSlot | None = None
         self.counts: Counter[str] = Counter()
         self.refusal = ""
 
@@ -121,7 +124,7 @@ class Generations:
                 if slot and slot.generation is None:
                     slot.model.load(model)
                     return
-        slot = Slot(model.generation, self._sources.new_model(), model.cut)
+        slot = ServedSlot(model.generation, self._sources.new_model(), model.cut)
         slot.opened = self._sources.monotonic()
         slot.created = model.files.manifest.created / 1000 if model.files else self._sources.clock()
         started = time.perf_counter()
@@ -179,10 +182,10 @@ class Generations:
         log.info("generation %s is served", self.building.generation)
         self.served, self.building = self.building, None
 
-    def _complete(self, slot: Slot) -> bool:
+    def _complete(self, slot: ServedSlot) -> bool:
         return slot.model.fraction_loaded >= self._settings.min_model_load_fraction
 
-    def _caught_up(self, slot: Slot, read_to_start: bool) -> bool:
+    def _caught_up(self, slot: ServedSlot, read_to_start: bool) -> bool:
         if self.served is None:
             return read_to_start
         if slot.generation is None:
@@ -190,10 +193,10 @@ class Generations:
         new = slot.offsets
         return all(new.get(p, 0) >= at for p, at in self.served.offsets.items())
 
-    def _slots(self) -> list[Slot]:
+    def _slots(self) -> list[ServedSlot]:
         return [slot for slot in (self.served, self.building) if slot]
 
-    def _apply(self, slot: Slot, updates: Sequence[str], foreign: bool = False) -> None:
+    def _apply(self, slot: ServedSlot, updates: Sequence[str], foreign: bool = False) -> None:
         for start in range(0, len(updates), AT_ONCE):
             some = updates[start : start + AT_ONCE]
             refused = slot.model.apply_many(some, foreign)

@@ -11,20 +11,21 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import NamedTuple
 
-from common.broker import Broker, BrokerError, Producer, Record
+from common.broker import Broker, Producer, Record
 from common.config import UpdateTopic
-from common.replica.updates import ModelMessage, resolve, start_position, stored
-from common.store.generations import ModelStore, StoreError
+from common.replica.follower import TopicFollower
+from common.replica.updates import ModelMessage, resolve, stored
+from common.store.generations import Generation, ModelStore, StoreError
 from common.wire.dead_letters import DeadLetter
 from common.wire.messages import MODEL, MODEL_REF, PROGRESS, UP, Message, MessageError, Progress
 
 log = logging.getLogger(__name__)
 
-RETRY_SECONDS = 1.0
 #: Updates that wait for the layer at most; beyond it the reading of the topic waits too.
 MAX_WAITING = 100_000
 #: Models at hand, to go on with the one before if the newest cannot be used.
@@ -40,7 +41,7 @@ class Foreign(NamedTuple):
     record: Record
 
 
-class Follower:
+class Follower(TopicFollower):
     """Follows the update topic for the speed layer.
 
     Parameters
@@ -53,41 +54,26 @@ class Follower:
         The generations.
     connect : callable
         Opens the update topic's broker; called again after a failure.
-
-    Attributes
-    ----------
-    counts : Counter
-        What was seen, refused and passed over, by name.
+    retry_seconds : float
+        Between a failure and the next try.
     """
 
     def __init__(
-        self, app: str, topic: UpdateTopic, store: ModelStore, connect: Callable[[], Broker]
+        self,
+        app: str,
+        topic: UpdateTopic,
+        store: ModelStore,
+        connect: Callable[[], Broker],
+        retry_seconds: float = 1.0,
     ) -> None:
-        self._app = app
-        self._topic = topic.name
+        super().__init__(app, topic.name, store, connect, retry_seconds=retry_seconds)
         self._dead_letters = topic.dead_letter
-        self._store = store
-        self._connect = connect
-        self._positions: dict[int, int] = {}
         # The newest last; those before it are what a refused one falls back on.
         self._models: deque[tuple[ModelMessage, Record | None]] = deque(maxlen=MAX_MODELS)
         self._refused: deque[tuple[Record, str]] = deque()
         self._changed = threading.Condition()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="update-follower", daemon=True)
         self._foreign: queue.Queue[Foreign] = queue.Queue(MAX_WAITING)
-        self._failure: Exception | None = None
-        self.counts: Counter[str] = Counter()
-
-    def start(self) -> None:
-        """Start to follow the topic."""
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop, waiting for the thread."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=10)
+        self._producer: Producer | None = None
 
     def newer_than(self, model: ModelMessage | None, timeout: float) -> ModelMessage | None:
         """Return the newest model if it is another one than `model`, waiting for one a while.
@@ -101,17 +87,17 @@ class Follower:
         """
         with self._changed:
             self._changed.wait_for(
-                lambda: self._failure is not None or self._newest not in (None, model), timeout
+                lambda: self.failure is not None or self._newest not in (None, model), timeout
             )
-            if self._failure is not None:
-                raise self._failure
+            if self.failure is not None:
+                raise self.failure
             return self._newest if self._newest is not model else None
 
     @property
     def _newest(self) -> ModelMessage | None:
         return self._models[-1][0] if self._models else None
 
-    def take(self) -> list[Foreign]:
+    def take_foreign(self) -> list[Foreign]:
         """Return what others than Gemsbok have sent since the last call: models and updates."""
         found: list[Foreign] = []
         while not self._foreign.empty():
@@ -138,64 +124,30 @@ class Follower:
 
     def set_aside(self, record: Record, code: str, reason: object) -> None:
         """Count and log a record that cannot be used; its dead letter is written soon."""
-        self.counts["bad_records"] += 1
-        log.warning("update topic %d:%d: %s", record.partition, record.offset, reason)
+        super().set_aside(record, code, reason)
         self._refused.append((record, f"{code}: {reason}"))
 
     # -- the thread ---------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self._follow()
-            except (BrokerError, OSError) as error:
-                # An OSError is the store's, which may be on other machines too.
-                what = "broker_errors" if isinstance(error, BrokerError) else "store_errors"
-                self.counts[what] += 1
-                log.warning("update topic: %s; trying again", error)
-                self._stop.wait(RETRY_SECONDS)
-            except Exception as error:
-                with self._changed:
-                    self._failure = error
-                    self._changed.notify_all()
-                return
+    def ended(self, error: Exception) -> None:
+        """Note what has ended the thread, and wake the layer."""
+        with self._changed:
+            super().ended(error)
+            self._changed.notify_all()
 
-    def _follow(self) -> None:
-        with self._connect() as broker:
-            self._find_start(broker)
-            reader = broker.reader(self._topic, self._positions)
-            producer = broker.producer()
-            try:
-                while not self._stop.is_set():
-                    for record in reader.poll(timeout=0.1):
-                        self.feed(record)
-                    self.write_dead_letters(producer)
-            finally:
-                producer.close()
-                reader.close()
+    def opened(self, broker: Broker, held: ExitStack) -> None:
+        """Open a producer for dead letters."""
+        self._producer = broker.producer()
+        held.callback(self._producer.close)
 
-    def _find_start(self, broker: Broker) -> None:
-        """Begin at the newest generation of the store; go on from where we were later."""
-        if self._positions:
-            begin = broker.begin_offsets(self._topic)
-            self._positions = {p: max(self._positions.get(p, 0), begin[p]) for p in begin}
-            return
-        newest = self._newest_stored()
-        if newest is not None:
-            self._offer(newest)
-        self._positions = start_position(broker, self._topic, newest.files if newest else None)
+    def after_poll(self) -> None:
+        """Write what was set aside."""
+        if self._producer is not None:
+            self.write_dead_letters(self._producer)
 
-    def _newest_stored(self) -> ModelMessage | None:
-        """Return the newest model of the store that can be read; what cannot be is counted."""
-        for id_ in reversed(self._store.ids()):
-            try:
-                found = self._store.get(id_)
-                if found.manifest.app == self._app:
-                    return stored(found)
-            except StoreError as error:
-                self.counts["refused_models"] += 1
-                log.error("generation %d is refused, the one before is taken: %s", id_, error)
-        return None
+    def take_stored(self, generation: Generation) -> None:
+        """Offer a generation of the store."""
+        self._offer(stored(generation))
 
     def write_dead_letters(self, producer: Producer) -> None:
         """Write what was set aside; what is not acknowledged stays for the next time.
@@ -221,26 +173,18 @@ class Follower:
             self._models.append((model, record))
             self._changed.notify_all()
 
-    def feed(self, record: Record) -> None:
-        """Take one record of the update topic; a bad one is counted, logged and set aside."""
-        self._positions[record.partition] = record.offset + 1
-        try:
-            message = Message.from_record(record.key, record.value, record.headers)
-            if message.key in (MODEL, MODEL_REF):
-                self._on_model(message, record)
-            elif message.key == UP and message.stamp is None:
+    def take(self, message: Message, record: Record) -> None:
+        """Take one message; raises MessageError or StoreError where it cannot be used."""
+        if message.key in (MODEL, MODEL_REF):
+            self._on_model(message, record)
+        elif message.key == UP:
+            if message.stamp is None:
                 self._on_foreign_update(message.value, record)
-            elif message.key == PROGRESS:
-                Progress.from_value(message.value)
-            elif message.key != UP:
-                self.counts["unknown_key"] += 1
-                self.set_aside(record, "unknown_key", f"unknown key {message.key[:100]!r}")
-        except (MessageError, StoreError) as error:
-            self.set_aside(record, error.code, error)
-        except OSError:
-            # The store does not answer: the record is read again when it does.
-            self._positions[record.partition] = record.offset
-            raise
+        elif message.key == PROGRESS:
+            Progress.from_value(message.value)
+        else:
+            self.counts["unknown_key"] += 1
+            self.set_aside(record, "unknown_key", f"unknown key {message.key[:100]!r}")
 
     def _on_model(self, message: Message, record: Record) -> None:
         newest = self._newest

@@ -280,7 +280,7 @@ class SpeedLayer:
         self.totals.micro_batches += 1
 
     def _take_foreign(self, view: View) -> None:
-        for found, record in self._follower.take():
+        for found, record in self._follower.take_foreign():
             try:
                 if isinstance(found, ModelMessage):
                     view.model.load(found)

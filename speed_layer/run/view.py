@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 
 from common.broker import Broker, Record
 from common.broker.api import read_all
-from common.replica.updates import ModelMessage, SequenceLog, reached, start_position
+from common.replica.slot import Slot
+from common.replica.updates import ModelMessage, SequenceLog, start_position
 from common.wire.messages import PROGRESS, UP, Message, MessageError, Progress, Stamp
 from speed_layer.api import SpeedModel
 
@@ -19,35 +20,17 @@ log = logging.getLogger(__name__)
 
 
 @dataclass
-class View:
+class View(Slot[SpeedModel]):
     """One generation as the speed layer holds it.
 
     Attributes
     ----------
-    source : ModelMessage
-        The generation's model; its `generation` is None for one that is not from Gemsbok.
-    model : SpeedModel
-        The family's model, moved on with every micro-batch.
-    log : SequenceLog
-        What has been published for this generation so far.
     retired : bool
         Set when another view takes over; micro-batches that still come are left alone.
     """
 
-    source: ModelMessage
-    model: SpeedModel
-    log: SequenceLog = field(default_factory=SequenceLog)
+    source: ModelMessage = field(kw_only=True)
     retired: bool = False
-
-    @property
-    def generation(self) -> int | None:
-        """Id of the generation."""
-        return self.source.generation
-
-    @property
-    def offsets(self) -> dict[int, int]:
-        """For each input partition the next offset to fold in."""
-        return reached(self.source.cut, self.log.progress)
 
     def restore(self, records: Iterable[Record]) -> int:
         """Apply what was published for this generation before; returns how many updates."""
@@ -157,7 +140,7 @@ def open_view(
 def _loaded(
     source: ModelMessage, new_model: Callable[[], SpeedModel], log_: SequenceLog | None = None
 ) -> View:
-    view = View(source, new_model(), log_ or SequenceLog())
+    view = View(source.generation, new_model(), source.cut, log_ or SequenceLog(), source=source)
     view.model.load(source)
     return view
 

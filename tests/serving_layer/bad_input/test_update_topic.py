@@ -72,7 +72,7 @@ class Readers:
 
     def feed(self, record: Record) -> None:
         known = self.follower.newer_than(None, 0)
-        self.follower.feed(record)
+        self.follower.feed([record])
         self.consumer.feed([record])
         self._fold(known)
         self.follower.write_dead_letters(self.broker.producer())
@@ -87,7 +87,7 @@ class Readers:
                 self.follower.refuse(newest, error)
         model = Speed(self.settings)
         model.load(stored(self.generation))
-        for found, record in self.follower.take():
+        for found, record in self.follower.take_foreign():
             assert isinstance(found, str)
             try:
                 model.apply(found, foreign=True)
@@ -253,11 +253,11 @@ def test_t10_updates_before_a_model_are_ignored_and_counted(tmp_path: Path) -> N
     sources = Sources(lambda: broker, store, functools.partial(Serving, found))
     consumer = Consumer(found, sources)
     record = Record(0, 0, 1000, UP.encode(), VECTOR.encode())
-    follower.feed(record)
+    follower.feed([record])
     consumer.feed([record])
     assert follower.counts["updates_before_a_model"] == 1
     assert consumer.counts["updates_before_a_model"] == 1
-    assert follower.take() == []
+    assert follower.take_foreign() == []
 
 
 def test_t11_a_generation_that_is_not_complete_is_not_served(readers: Readers) -> None:

@@ -69,6 +69,7 @@ class Bench:
             NamedModel,
             monotonic=lambda: self.time,
             clock=lambda: 3.0,
+            retry_seconds=0.01,
         )
         return Consumer(self.settings, sources)
 
@@ -98,8 +99,8 @@ class Bench:
         """Let the consumer read all that is on the topic; return what it serves."""
         consumer = consumer or self.consumer
         end = self.broker.end_offsets(self.topic)[0]
-        reader = self.broker.reader(self.topic, {0: consumer._positions.get(0, 0)})
-        while consumer._positions.get(0, 0) < end:
+        reader = self.broker.reader(self.topic, {0: consumer.positions.get(0, 0)})
+        while consumer.positions.get(0, 0) < end:
             consumer.feed(reader.poll(0.1))
         consumer.swap_if_ready()
         model = consumer.model
@@ -306,7 +307,6 @@ def test_while_the_store_does_not_answer_it_says_so_and_no_model_is_lost(
         return get(store, *which)
 
     monkeypatch.setattr(ModelStore, "get", sometimes)
-    monkeypatch.setattr("serving_layer.model.consumer.RETRY_SECONDS", 0.01)
     bench.generation(1, "one")
     away.set()
     replica = bench.another()

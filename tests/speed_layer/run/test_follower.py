@@ -32,7 +32,7 @@ def broker() -> MemoryBroker:
 
 @pytest.fixture
 def follower(store: ModelStore, broker: MemoryBroker) -> Iterator[Follower]:
-    made = Follower("sum", TOPIC, store, lambda: broker)
+    made = Follower("sum", TOPIC, store, lambda: broker, retry_seconds=0.01)
     yield made
     made.close()
 
@@ -75,9 +75,8 @@ def test_it_starts_with_the_newest_generation_that_can_be_read(
 def test_a_store_that_does_not_answer_is_asked_again(
     follower: Follower, store: ModelStore, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("speed_layer.run.follower.RETRY_SECONDS", 0.01)
     follower.start()
-    wait_until(lambda: follower._positions == {0: 0}, "it follows")
+    wait_until(lambda: follower.positions == {0: 0}, "it follows")
 
     def fail(*_: object) -> Generation:
         message = "the store is away"

@@ -1,0 +1,37 @@
+"""A slot: one generation in memory, and how far it has come."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from common.replica.updates import SequenceLog, reached
+
+Model = TypeVar("Model")
+
+
+@dataclass
+class Slot(Generic[Model]):
+    """One generation as a layer holds it.
+
+    Attributes
+    ----------
+    generation : int or None
+        Its id; None for a model that is not from Gemsbok.
+    model : Model
+        The family's model, moved on by every update.
+    cut : dict of int to int
+        Input offsets up to which the generation was trained.
+    log : SequenceLog
+        What has been published for this generation so far.
+    """
+
+    generation: int | None
+    model: Model
+    cut: dict[int, int] = field(default_factory=dict)
+    log: SequenceLog = field(default_factory=SequenceLog)
+
+    @property
+    def offsets(self) -> dict[int, int]:
+        """For each input partition the next offset that the model does not hold yet."""
+        return reached(self.cut, self.log.progress)
