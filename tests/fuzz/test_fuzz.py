@@ -49,6 +49,7 @@ def test_changed_seeds_and_any_bytes_are_read(name: str) -> None:
     run()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("atheris") is None, reason="atheris has no wheel for this Python"
 )

@@ -40,6 +40,7 @@ def secured(folder: Path, people: People, authority: trustme.CA, secure_port: in
     ]
 
 
+@pytest.mark.slow
 def test_https_for_those_who_log_in(tmp_path: Path, people: People, authority: trustme.CA) -> None:
     secure_port, port = free_port(), free_port()
     arguments = [*settings(tmp_path, port), *secured(tmp_path, people, authority, secure_port)]

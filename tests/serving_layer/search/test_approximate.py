@@ -250,6 +250,7 @@ def test_nothing_keeps_a_model_alive_that_nobody_uses() -> None:
         gc.enable()
 
 
+@pytest.mark.slow
 def test_many_ask_while_one_writes(searched: Searched) -> None:
     stop = threading.Event()
     asked: list[int] = []
