@@ -33,6 +33,14 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what asks for a broker or a Spark session, so that no fast run starts one."""
+    for item in items:
+        if {"local_kafka", "spark"}.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker("jvm")
+
+
 @pytest.fixture(scope="session")
 def local_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
     """A broker for the whole run, on a free port, its data in a temporary folder."""

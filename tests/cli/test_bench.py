@@ -9,9 +9,8 @@ import pytest
 
 from cli.__main__ import main
 
-pytestmark = pytest.mark.slow
 
-
+@pytest.mark.slow
 def test_a_benchmark_writes_its_figures_with_the_conditions_and_a_plot(tmp_path: Path) -> None:
     assert main(["bench", "--quick", "--only", "fold_in", "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "fold_in.json").read_text(encoding="utf-8"))

@@ -86,12 +86,14 @@ def finding(name: str, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
     return next(check for check in checks if check["name"] == name)
 
 
+@pytest.mark.jvm
 def test_doctor_finds_this_installation_right(home: Path) -> None:
     names = ("python", "java", "packages", "spark jars", "kafka jars", "versions")
     checks = {check.name: check for check in doctor.run_checks()}
     assert [checks[name].found for name in names if not checks[name].ok] == []
 
 
+@pytest.mark.jvm
 def test_doctor_fails_with_a_remedy(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as closed:
         closed.bind((ports.LOOPBACK, 0))

@@ -35,6 +35,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelStore:
     return ModelStore(str(tmp_path / "model"))
 
 
+@pytest.mark.jvm
 def test_a_document_is_stored_and_published(
     store: ModelStore, broker: MemoryBroker, capsys: Captured
 ) -> None:
@@ -89,6 +90,7 @@ def test_a_document_of_a_gibibyte_is_refused_unread(
     assert "1073741824 bytes" in capsys.readouterr().err
 
 
+@pytest.mark.jvm
 def test_without_a_broker_it_is_stored_all_the_same(
     store: ModelStore, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:

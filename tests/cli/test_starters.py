@@ -102,6 +102,7 @@ def test_python_that_is_too_old(clone: Path, tmp_path: Path) -> None:
     assert not (clone / ".venv").exists()
 
 
+@pytest.mark.jvm
 def test_works_through_a_link_and_from_anywhere(tmp_path: Path) -> None:
     link = tmp_path / "link"
     link.symlink_to(ROOT / "bin" / "gemsbok")

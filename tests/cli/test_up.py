@@ -126,6 +126,7 @@ def test_a_layer_that_ends_is_told_with_its_last_words_and_nothing_stays(
     assert states(home) == STOPPED
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_not_ready_in_time_is_stopped_again(
     home: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -181,6 +181,7 @@ def test_records_are_predicted(run: Callable[..., Any]) -> None:
     assert found[0].probabilities is None
 
 
+@pytest.mark.jvm
 def test_records_are_scored_by_a_document_of_another_tool(run: Callable[..., Any]) -> None:
     document = Held(test_pmml.loaded(test_pmml.text_of("regression")))
     running = run(create_app(test_pmml.settings_of(), document, None))

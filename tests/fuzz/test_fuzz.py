@@ -14,8 +14,6 @@ from hypothesis import strategies as st
 from common.base.paths import ROOT
 from tests.fuzz.targets import TARGETS
 
-pytestmark = pytest.mark.slow
-
 CORPUS = Path(__file__).parent / "corpus"
 EXAMPLES = 150
 #: The targets that atheris tries here too, and how long; the others take it by command alone.
@@ -51,6 +49,7 @@ def test_changed_seeds_and_any_bytes_are_read(name: str) -> None:
     run()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     importlib.util.find_spec("atheris") is None, reason="atheris has no wheel for this Python"
 )

@@ -111,6 +111,7 @@ def resolve_to(content: bytes) -> Callable[[str, Path], Path]:
     return resolve
 
 
+@pytest.mark.jvm
 def test_unreachable_repository_says_what_and_how_to_retry(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from common.broker import Broker, open_broker
 from common.broker.memory import MemoryBroker
 from common.config import BrokerClient, Settings
 
-KINDS = ("memory", "kafka-python", "confluent")
+KAFKA = [pytest.param(kind, marks=pytest.mark.jvm) for kind in ("kafka-python", "confluent")]
 _numbers = itertools.count()
 
 
@@ -24,7 +24,7 @@ def connect(kind: str, address: str, **client: float) -> Broker:
     return open_broker(settings, address)
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture(params=["memory", *KAFKA])
 def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     kind = request.param
     # Not by argument: the memory broker must not start a Kafka.
@@ -33,7 +33,7 @@ def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
         yield opened
 
 
-@pytest.fixture(params=KINDS[1:])
+@pytest.fixture(params=KAFKA)
 def kafka_client(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name

@@ -117,6 +117,7 @@ def test_gramian_after_more_single_writes_than_it_keeps_pending() -> None:
     np.testing.assert_allclose(matrix.gramian(), exact_gramian(matrix), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_concurrent_writers_lose_nothing() -> None:
     matrix = FactorMatrix(2)
 

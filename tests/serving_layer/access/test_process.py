@@ -18,8 +18,6 @@ from stack.ports import free_port
 from tests.serving_layer.access.conftest import People
 from tests.serving_layer.run.test_server_process import SCRIPT, settings
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
@@ -42,6 +40,7 @@ def secured(folder: Path, people: People, authority: trustme.CA, secure_port: in
     ]
 
 
+@pytest.mark.slow
 def test_https_for_those_who_log_in(tmp_path: Path, people: People, authority: trustme.CA) -> None:
     secure_port, port = free_port(), free_port()
     arguments = [*settings(tmp_path, port), *secured(tmp_path, people, authority, secure_port)]

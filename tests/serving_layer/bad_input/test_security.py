@@ -134,6 +134,7 @@ print("served", readers.consumer.generation)
 """
 
 
+@pytest.mark.slow
 def test_s05_loading_a_generation_unpickles_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-c", LOADING, str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

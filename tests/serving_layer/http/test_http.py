@@ -261,6 +261,7 @@ def test_a_reply_names_its_generation_and_age(client: FlaskClient) -> None:
     assert "X-Model-Generation" not in client.get("/livez").headers
 
 
+@pytest.mark.slow
 def test_a_request_sees_one_generation_while_they_change(served: Any, stub: Any) -> None:
     models = [stub.Serving(served.settings, str(number)) for number in range(2)]
     stop = threading.Event()

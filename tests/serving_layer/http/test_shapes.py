@@ -61,7 +61,7 @@ def test_a_rule_that_goes_by_more_than_the_path_is_left_to_the_router() -> None:
     assert [shape for shape, _ in Shapes(router.iter_rules())] == [("a", 2)]
 
 
-@pytest.mark.parametrize("family", ["als", "wordcount"])
+@pytest.mark.parametrize("family", [pytest.param("als", marks=pytest.mark.slow), "wordcount"])
 def test_what_is_told_is_what_the_router_says(family: str) -> None:
     settings = load(flags={"app": family}, environment={})
     router = create_app(settings, Held(), None).url_map

@@ -35,6 +35,8 @@ from tests.serving_layer.held import Held, input_topic
 from tests.serving_layer.openapi.test_openapi import app_of
 from tests.serving_layer.running import Running
 
+# Each test is quick; all of them take seconds, and a long run takes minutes.
+pytestmark = pytest.mark.slow
 CHECKS: list[Any] = [
     status_code_conformance,
     content_type_conformance,

@@ -25,8 +25,6 @@ from tests.serving_layer.conftest import Served
 from tests.serving_layer.run.test_server_process import SCRIPT, settings
 from tests.serving_layer.transport.test_tls import written
 
-pytestmark = pytest.mark.slow
-
 SECONDS = 60.0
 
 
@@ -135,6 +133,7 @@ def total(client: httpx.Client, name: str) -> float:
 VERSIONS = 'gemsbok_http_requests_total{method="GET",route="/version",status="200"}'
 
 
+@pytest.mark.slow
 def test_two_workers_answer_on_one_port_and_count_together(start: Callable[..., Service]) -> None:
     service = start()
     one, other = service.each()
@@ -150,6 +149,7 @@ def test_two_workers_answer_on_one_port_and_count_together(start: Callable[..., 
     assert "Traceback" not in service.log
 
 
+@pytest.mark.slow
 def test_workers_share_a_port_of_https(start: Callable[..., Service]) -> None:
     service = start(authority=trustme.CA())
     one, other = service.each()
@@ -161,6 +161,7 @@ def test_workers_share_a_port_of_https(start: Callable[..., Service]) -> None:
     assert "Traceback" not in service.log
 
 
+@pytest.mark.slow
 def test_a_worker_that_was_killed_is_replaced_and_the_other_answers(
     start: Callable[..., Service], tmp_path: Path
 ) -> None:
@@ -191,6 +192,7 @@ def test_a_worker_that_was_killed_is_replaced_and_the_other_answers(
     assert service.stop() == 0
 
 
+@pytest.mark.slow
 def test_what_a_client_relies_on_holds_for_all_workers(
     start: Callable[..., Service], tmp_path: Path
 ) -> None:
@@ -223,6 +225,7 @@ def test_what_a_client_relies_on_holds_for_all_workers(
     ]
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_parent(start: Callable[..., Service]) -> None:
     service = start()
     workers = [psutil.Process(worker) for worker in service.workers()]
@@ -230,6 +233,7 @@ def test_workers_end_with_their_parent(start: Callable[..., Service]) -> None:
     assert psutil.wait_procs(workers, SECONDS)[1] == []
 
 
+@pytest.mark.slow
 def test_a_broker_that_does_not_answer_is_waited_for(start: Callable[..., Service]) -> None:
     broker = f"input_topic.broker=127.0.0.1:{free_port()}"
     service = start("--set", broker, "--set", "broker.connect_timeout_seconds=1")
@@ -240,6 +244,7 @@ def test_a_broker_that_does_not_answer_is_waited_for(start: Callable[..., Servic
     assert service.stop() == 0
 
 
+@pytest.mark.slow
 def test_without_topics_it_does_not_start(tmp_path: Path) -> None:
     more = ["--set", "input_topic.broker=memory://empty", "--set", "serving.api.workers=2"]
     command = [sys.executable, "-c", SCRIPT, *settings(tmp_path, free_port()), *more]
@@ -262,6 +267,7 @@ sys.exit(processes.Supervisor(2, work, lambda number: None).run() + 10)
 """
 
 
+@pytest.mark.slow
 def test_a_worker_that_ends_again_and_again_ends_the_service() -> None:
     command = [sys.executable, "-c", ENDS]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)

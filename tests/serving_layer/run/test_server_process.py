@@ -22,8 +22,6 @@ from serving_layer.__main__ import main
 from serving_layer.transport.sockets import ServeError, bind
 from stack.ports import free_port
 
-pytestmark = pytest.mark.slow
-
 #: A broker in the process itself, so that the process can be watched without Kafka.
 SCRIPT = """
 import sys
@@ -68,6 +66,7 @@ def process(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
             started.kill()
 
 
+@pytest.mark.slow
 def test_sigterm_turns_ready_off_then_ends_with_0(
     process: tuple[subprocess.Popen[str], int],
 ) -> None:
@@ -92,6 +91,7 @@ def test_sigterm_turns_ready_off_then_ends_with_0(
     assert "experimental" not in log
 
 
+@pytest.mark.slow
 def test_s24_it_listens_to_one_port_on_loopback(
     process: tuple[subprocess.Popen[str], int],
 ) -> None:
@@ -101,6 +101,7 @@ def test_s24_it_listens_to_one_port_on_loopback(
     assert listening == [("127.0.0.1", port)]
 
 
+@pytest.mark.slow
 def test_a_stalled_client_does_not_keep_it_from_stopping(
     process: tuple[subprocess.Popen[str], int],
 ) -> None:

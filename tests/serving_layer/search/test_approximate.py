@@ -23,8 +23,6 @@ from serving_layer.search import (
     search_allowed,
 )
 
-pytestmark = pytest.mark.slow
-
 Array = NDArray[np.float32]
 
 N_ROWS, N_FACTORS = 20_000, 12
@@ -252,6 +250,7 @@ def test_nothing_keeps_a_model_alive_that_nobody_uses() -> None:
         gc.enable()
 
 
+@pytest.mark.slow
 def test_many_ask_while_one_writes(searched: Searched) -> None:
     stop = threading.Event()
     asked: list[int] = []

@@ -137,6 +137,7 @@ def test_a_query_that_counts_as_zero_has_no_angle_to_any_row() -> None:
     assert found.rows.tolist() == [1]
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(st.data())
 def test_any_matrix_equals_brute_force(data: st.DataObject) -> None:

@@ -131,6 +131,7 @@ PLAIN = st.lists(st.sampled_from(["u", "v", "é w", "a\x00", "", "u" * 1025]) | 
 GOOD = st.tuples(*[st.sampled_from(["u", "v", "é w"])] * 2, *[st.sampled_from(["", "1", "+2"])] * 2)
 
 
+@pytest.mark.slow
 @given(st.integers(2, 4), st.lists(GOOD), st.lists(PLAIN, max_size=1))
 def test_lines_in_bulk_are_read_as_one_by_one(
     length: int, good: list[tuple[str, ...]], any_: list[list[str]]

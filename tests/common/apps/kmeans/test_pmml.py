@@ -66,6 +66,7 @@ def test_a_model_reads_back_and_is_valid(standardize: bool) -> None:
     assert write_kmeans_pmml(found) == document
 
 
+@pytest.mark.jvm
 @pytest.mark.parametrize("standardize", [True, False])
 def test_another_evaluator_scores_raw_records_alike(standardize: bool) -> None:
     random = np.random.default_rng(4)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.serving_layer.apps.als.fixture import commit
 
 UNNEEDED = ("faiss", "pandas", "pyarrow", "scipy", "sklearn")
@@ -36,6 +38,7 @@ print(json.dumps([found, sorted(set(unneeded).intersection(sys.modules))]))
 """
 
 
+@pytest.mark.slow
 def test_who_only_answers_imports_no_more_than_that_takes(tmp_path: Path) -> None:
     commit(tmp_path)
     command = [sys.executable, "-c", _SCRIPT, str(tmp_path / "store"), *UNNEEDED]

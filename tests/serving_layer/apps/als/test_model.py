@@ -242,6 +242,7 @@ def test_the_pmml_names_what_the_model_holds_now(tmp_path: Path) -> None:
     assert (found.features, found.implicit, found.alpha, found.timestamp) == (2, True, 1, 1_000_000)
 
 
+@pytest.mark.slow
 def test_many_ask_while_one_writes(tmp_path: Path) -> None:
     model = from_files(tmp_path)
     stop = threading.Event()

@@ -11,7 +11,7 @@ from serving_layer.run.app import create_app
 from tests.serving_layer.apps.pmml.test_routes import loaded, settings_of, text_of
 from tests.serving_layer.held import Held
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.jvm
 
 
 @pytest.fixture

@@ -23,8 +23,6 @@ from serving_layer.model.generations import Sources
 from serving_layer.run.app import create_app
 from tests.serving_layer.held import Held
 
-pytestmark = pytest.mark.slow
-
 DOCUMENTS = Path(__file__).parent / "documents"
 IRIS = ("sepal_length", "sepal_width", "petal_length", "petal_width")
 SPECIES = ("setosa", "versicolor", "virginica")
@@ -40,6 +38,8 @@ FOREST = {
     (5.9, 3.2, 4.8, 1.8): (0.0, 0.09803921568627451, 0.9019607843137255),
 }
 Asking = Callable[[str], FlaskClient]
+# All but a few of these tests have a document scored.
+pytestmark = pytest.mark.jvm
 
 
 def text_of(name: str) -> str:
