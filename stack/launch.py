@@ -18,7 +18,7 @@ import typer
 
 from common.base.paths import ROOT, home
 from stack.errors import EXIT_UNAVAILABLE, UserError
-from stack.processes import children
+from stack.identity import children
 
 if TYPE_CHECKING:
     from common.config import Settings

@@ -24,6 +24,7 @@ from typing import Any
 from stack import jars, ports
 from stack.errors import EXIT_UNAVAILABLE, UserError
 from stack.files import last_lines, write_atomically
+from stack.identity import command_line
 from stack.java import java_path
 
 DEFAULT_PORT = 9092
@@ -129,7 +130,7 @@ class _Process:
     port: int
 
     def is_alive(self) -> bool:
-        return self.token in _command_line(self.pid)
+        return self.token in command_line(self.pid)
 
 
 class LocalKafka:
@@ -428,17 +429,6 @@ def _kafka_error() -> type[Exception]:
     from kafka.errors import KafkaError
 
     return KafkaError  # type: ignore[no-any-return]
-
-
-def _command_line(pid: int) -> str:
-    """Return the process's command line; empty when it has ended, reaped or not."""
-    if Path("/proc/self/cmdline").exists():
-        try:
-            return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-        except OSError:
-            return ""
-    command = ["ps", "-ww", "-o", "command=", "-p", str(pid)]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
 def _tree_bytes(folder: Path) -> int:

@@ -17,8 +17,9 @@ import pytest
 from common.base.paths import ROOT
 from common.runtime.configuration import load
 from stack.errors import UserError
+from stack.identity import children, start_mark
 from stack.launch import by_python, by_spark_submit, layer_arguments
-from stack.processes import Background, children, start_mark
+from stack.processes import Background
 
 SLEEPER = [sys.executable, "-c", "import time; print('awake', flush=True); time.sleep(600)"]
 STUBBORN = [
