@@ -164,10 +164,7 @@ class ExactIndex:
         left = sorted(range(len(queries)), key=lambda at: queries[at].n)
         while left:
             vectors = self.factors.matrix.vectors
-            # The numbers of rows wanted ascend, and with them the bytes of each query's maxima.
-            bytes_each = (4 * len(vectors) // _members(len(vectors), queries[at].n) for at in left)
-            fitting = sum(n * each <= _MAXIMA_BYTES for n, each in enumerate(bytes_each, 1))
-            at_once = max(1, fitting)
+            at_once = _queries_at_once(len(vectors), [queries[at].n for at in left])
             part, left = left[:at_once], left[at_once:]
             part.sort(key=lambda at: queries[at].cosine)
             tops = self._pass([queries[at] for at in part])
@@ -292,6 +289,13 @@ def _plan(n_rows: int, n_queries: int, n: int) -> _Plan:
 def _members(n_rows: int, n: int) -> int:
     """Return how many rows a group has, where the `n` best are asked for."""
     return _power_of_two(min(_GROUP_ROWS, n_rows // (_GROUPS_PER_RESULT * n)))
+
+
+def _queries_at_once(n_rows: int, wanted: Sequence[int]) -> int:
+    """Return how many of the queries, whose numbers of rows ascend, fit into one pass."""
+    bytes_each = [4 * n_rows // _members(n_rows, n) for n in wanted]
+    fitting = sum(at * each <= _MAXIMA_BYTES for at, each in enumerate(bytes_each, 1))
+    return max(1, fitting)
 
 
 def _power_of_two(number: int) -> int:
