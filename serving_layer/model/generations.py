@@ -167,7 +167,8 @@ class Generations:
             Whether all has been read that was on the update topic when this process started: the
             first generation waits for that.
         """
-        if self.building is None or not self._complete(self.building):
+        least = self._settings.min_model_load_fraction
+        if self.building is None or self.building.model.fraction_loaded < least:
             return
         if not self._caught_up(self.building, read_to_start):
             waited = self._sources.monotonic() - self.building.opened
@@ -181,9 +182,6 @@ class Generations:
             )
         log.info("generation %s is served", self.building.generation)
         self.served, self.building = self.building, None
-
-    def _complete(self, slot: ServedSlot) -> bool:
-        return slot.model.fraction_loaded >= self._settings.min_model_load_fraction
 
     def _caught_up(self, slot: ServedSlot, read_to_start: bool) -> bool:
         if self.served is None:
