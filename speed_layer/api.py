@@ -1,7 +1,8 @@
-"""What the speed layer asks of a model family."""
+"""What the speed layer asks of a model family, and the default for what one leaves out."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,15 +16,23 @@ if TYPE_CHECKING:
 class SpeedModel(Protocol):
     """One family in the speed layer; its module names the class ``Speed``.
 
+    A family's class derives from this one and gets the default of `apply_foreign`.  A class that
+    does not derive from it gets it too, when its module is looked up.
+
     An instance belongs to one generation.  It is used by one thread.
     """
 
     def __init__(self, settings: Settings) -> None: ...
 
     @property
+    @abstractmethod
     def fraction_loaded(self) -> float:
-        """Share (0 to 1) of the model's expected parts that it holds; 1 if none are expected."""
+        """Share (0 to 1) of the model's expected parts that it holds; 1 if none are expected.
 
+        A family gives it as an attribute of its class or as a property.
+        """
+
+    @abstractmethod
     def load(self, model: ModelMessage) -> None:
         """Take over a model; it replaces older state by the family's rule.
 
@@ -33,16 +42,9 @@ class SpeedModel(Protocol):
             If the model cannot be used; the layer keeps the generation before.
         """
 
-    def apply(self, update: str, foreign: bool = False) -> None:
+    @abstractmethod
+    def apply(self, update: str) -> None:
         """Apply the payload of one ``UP``: the batch layer's, or its own after a restart.
-
-        Parameters
-        ----------
-        update : str
-            The payload.
-        foreign : bool
-            The record had no headers of ours and means what it means to Oryx, which for the
-            forest's leaves is a change; with our headers a payload is absolute.
 
         Raises
         ------
@@ -50,6 +52,19 @@ class SpeedModel(Protocol):
             If the payload cannot be read; it is set aside, counted.
         """
 
+    def apply_foreign(self, update: str) -> None:
+        """Apply the payload of one ``UP`` without headers of ours, as Oryx means it.
+
+        By default it means what it means with our headers.
+
+        Raises
+        ------
+        MessageError
+            If the payload cannot be read; it is set aside, counted.
+        """
+        self.apply(update)
+
+    @abstractmethod
     def build_updates(self, events: pa.RecordBatch) -> Sequence[str]:
         """Fold events into the model and return the ``UP`` payloads that say so.
 

@@ -6,13 +6,15 @@ import importlib
 import importlib.util
 import pkgutil
 from types import ModuleType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from common.config.sources import ConfigError
 
 if TYPE_CHECKING:
     from common.api import InputLines
     from common.config import Settings
+
+T = TypeVar("T")
 
 
 def families() -> list[str]:
@@ -49,6 +51,44 @@ def family_module(app: str, package: str, names: tuple[str, ...]) -> ModuleType:
         message = f"app: module {name!r} lacks {', '.join(absent)}; see docs/architecture.md"
         raise ConfigError(message)
     return found
+
+
+def family_class(module: ModuleType, name: str, role: type[T]) -> type[T]:
+    """Return a family's class, with the defaults of its role for what it leaves out.
+
+    Parameters
+    ----------
+    module : module
+        The family's part in a layer.
+    name : str
+        What the class is called there.
+    role : type
+        The layer's protocol: what is not abstract in it may be left out.
+
+    Returns
+    -------
+    type
+        The class itself if it lacks nothing, and a subclass of it otherwise.
+
+    Raises
+    ------
+    ConfigError
+        If it is not a class.
+    """
+    kind = getattr(module, name)
+    if not isinstance(kind, type):
+        message = f"app: {name} must be a class; see docs/architecture.md"
+        raise ConfigError(message)
+    wanted: frozenset[str] = getattr(role, "__abstractmethods__", frozenset())
+    defaults = {
+        part: default
+        for part, default in vars(role).items()
+        if not part.startswith("_") and part not in wanted and getattr(kind, part, None) is None
+    }
+    if not defaults:
+        return kind
+    namespace = {"__module__": kind.__module__, "__doc__": kind.__doc__, **defaults}
+    return type(kind)(kind.__name__, (kind,), namespace)
 
 
 def part_of(app: str, layer: str) -> str:

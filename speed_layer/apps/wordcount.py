@@ -7,9 +7,10 @@ from common.apps.wordcount import NEIGHBOURS_FILE, neighbours, read_model, read_
 from common.base.lines import join_line
 from common.config import Settings
 from common.replica.updates import ModelMessage
+from speed_layer.api import SpeedModel
 
 
-class Speed:
+class Speed(SpeedModel):
     """Counts and neighbours; a model that is not ours brings only counts."""
 
     fraction_loaded = 1.0
@@ -24,7 +25,7 @@ class Speed:
         self.counts = read_model(model.text)
         self.neighbours = {word: set(others) for word, others in known.items()}
 
-    def apply(self, update: str, foreign: bool = False) -> None:
+    def apply(self, update: str) -> None:
         """Take over the count and the new neighbours of one ``UP``."""
         word, self.counts[word], new = read_update(update)
         self.neighbours.setdefault(word, set()).update(new)

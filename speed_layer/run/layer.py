@@ -285,7 +285,7 @@ class SpeedLayer:
                 if isinstance(found, ModelMessage):
                     view.model.load(found)
                 else:
-                    view.model.apply(found, foreign=True)
+                    view.model.apply_foreign(found)
             except MessageError as error:
                 self.totals.counts["bad_updates"] += 1
                 code = "bad_model" if isinstance(found, ModelMessage) else "bad_update"

@@ -52,7 +52,7 @@ class Serving:
     def load(self, model: ModelMessage) -> None:
         self.name = model.text
 
-    def apply(self, update: str, foreign: bool = False) -> None:
+    def apply(self, update: str) -> None:
         self.name = update
 
     def to_pmml(self) -> bytes:

@@ -28,6 +28,7 @@ from common.factors.solver import Solver
 from common.pmml.documents import PmmlError
 from common.store.generations import Generation, StoreError
 from common.wire.messages import MessageError
+from speed_layer.api import SpeedModel
 from speed_layer.apps.als.sides import FactorSide, fraction_loaded
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ _LEVELS = {
 }
 
 
-class Speed:
+class Speed(SpeedModel):
     """The vectors of one generation, moved on by every micro-batch.
 
     Attributes
@@ -101,7 +102,7 @@ class Speed:
             self._items.expect(found.item_ids)
         self._model = found
 
-    def apply(self, update: str, foreign: bool = False) -> None:
+    def apply(self, update: str) -> None:
         """Apply the payload of one ``UP``; one that comes before any model is passed over.
 
         Raises

@@ -15,11 +15,12 @@ import numpy as np
 import pyarrow as pa
 
 from common.apps.forest.model import ForestModel
-from common.apps.forest.payload import apply_update, encode_update
+from common.apps.forest.payload import add_to_leaf, encode_update, replace_leaf
 from common.apps.forest.settings import encoding_of, read_model, schema_of
 from common.apps.forest.trees import Matrix, Nodes
 from common.records.columns import parse
 from common.records.encoding import Encoding
+from speed_layer.api import SpeedModel
 
 if TYPE_CHECKING:
     from common.config import Settings
@@ -37,7 +38,7 @@ _TEXTS = {
 }
 
 
-class Speed:
+class Speed(SpeedModel):
     """The leaves of one generation, moved on by every micro-batch.
 
     Attributes
@@ -62,12 +63,19 @@ class Speed:
         self._encoding = encoding_of(self._model)
         self._sends_changes = model.generation is None
 
-    def apply(self, update: str, foreign: bool = False) -> None:
-        """Give a leaf its new total, or add a foreign change; raises MessageError."""
+    def apply(self, update: str) -> None:
+        """Give a leaf its new total; raises MessageError."""
         if self._model is None:
             self._count("before_model", 1)
             return
-        apply_update(self._model, update, foreign)
+        replace_leaf(self._model, update)
+
+    def apply_foreign(self, update: str) -> None:
+        """Add a change to a leaf; raises MessageError."""
+        if self._model is None:
+            self._count("before_model", 1)
+            return
+        add_to_leaf(self._model, update)
 
     def build_updates(self, events: pa.RecordBatch) -> Sequence[str]:
         """Route events to leaves; one payload for each leaf that they reach, tree by tree.

@@ -36,15 +36,18 @@ class Serving:
 
     def load(self, model: ModelMessage) -> None: ...
 
-    def apply(self, update: str, foreign: bool = False) -> None:
+    def apply(self, update: str) -> None:
         if update == "bad":
             raise MessageError(update)
-        self.updates.append(f"{update}!" if foreign else update)
+        self.updates.append(update)
 
 
 class WithAll(Serving):
-    def apply_many(self, updates: Sequence[str], foreign: bool = False) -> list[MessageError]:
+    def apply_many(self, updates: Sequence[str]) -> list[MessageError]:
         return [MessageError("all at once")]
+
+    def apply_many_foreign(self, updates: Sequence[str]) -> list[MessageError]:
+        return [MessageError("all of theirs")]
 
     def to_pmml(self) -> bytes:
         return b"<PMML/>"
@@ -112,8 +115,8 @@ def test_updates_are_applied_one_by_one_and_the_bad_ones_returned(settings: Sett
     made: Any = serving_family(settings).new_model(settings)
     assert isinstance(made, Serving)
     assert [str(error) for error in made.apply_many(["a", "bad", "b"])] == ["bad"]
-    assert made.apply_many(["c"], foreign=True) == []
-    assert made.updates == ["a", "b", "c!"]
+    assert [str(error) for error in made.apply_many_foreign(["c", "bad"])] == ["bad"]
+    assert made.updates == ["a", "b", "c"]
 
 
 def test_what_a_family_has_is_used_as_it_is(family: Any, settings: Settings) -> None:
@@ -121,6 +124,7 @@ def test_what_a_family_has_is_used_as_it_is(family: Any, settings: Settings) -> 
     assert serving_family(settings).new_model is WithAll
     made = serving_family(settings).new_model(settings)
     assert [str(error) for error in made.apply_many(["a"])] == ["all at once"]
+    assert [str(error) for error in made.apply_many_foreign(["a"])] == ["all of theirs"]
     assert application(settings).test_client().get("/model.pmml").data == b"<PMML/>"
 
 

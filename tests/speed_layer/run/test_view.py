@@ -13,13 +13,14 @@ from common.broker.memory import MemoryBroker
 from common.replica.updates import ModelMessage, stored
 from common.store.generations import Manifest, ModelStore
 from common.wire.messages import PROGRESS, UP, Message, Progress
+from speed_layer.api import SpeedModel
 from speed_layer.run.view import View, open_view
 
 TOPIC = "update"
 
 
 @dataclass
-class Summing:
+class Summing(SpeedModel):
     """A model that is a running sum; each update says the new sum."""
 
     total: int = 0
@@ -29,7 +30,7 @@ class Summing:
     def load(self, model: ModelMessage) -> None:
         self.total = int(model.text)
 
-    def apply(self, update: str, foreign: bool = False) -> None:
+    def apply(self, update: str) -> None:
         self.applied.append(update)
         self.total = int(update)
 

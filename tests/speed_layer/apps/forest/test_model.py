@@ -99,7 +99,7 @@ def test_a_model_that_is_not_ours_gets_changes() -> None:
         [1, "r-", 7.0, 1],
         [1, "r+", 4.0, 2],
     ]
-    speed.apply(updates[1], foreign=True)
+    speed.apply_foreign(updates[1])
     again = speed.build_updates(events(["B,0,3"]))
     assert json.loads(again[0]) == [0, "r+", 3.0, 1]
 
@@ -113,7 +113,7 @@ def test_a_foreign_change_adds_and_our_own_replaces() -> None:
     at = int(np.flatnonzero(model.trees.all_leaves(row)[0] == leaf)[0])
     event = events([line(row[at].tolist(), "yes")])
     before = model.leaves.totals[leaf, 2]
-    speed.apply(payload, foreign=True)
+    speed.apply_foreign(payload)
     assert json.loads(speed.build_updates(event)[0])[2]["2"] == before + 41
     for _ in range(2):
         speed.apply(payload)

@@ -97,7 +97,7 @@ def test_foreign_updates_do_not_set_our_copy_back() -> None:
     undisturbed.build_updates(events("9,0,red"))
     for each in (speed, undisturbed):
         each.build_updates(events("9,1,red"))
-    speed.apply(late[0], foreign=True)
+    speed.apply_foreign(late[0])
     assert speed.build_updates(events("9,2,red")) == undisturbed.build_updates(events("9,2,red"))
 
 
