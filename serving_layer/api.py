@@ -24,8 +24,8 @@ class NoPmmlError(Exception):
 class ServingModel(Protocol):
     """One family's model in memory; its module names the class ``Serving``.
 
-    A family's class derives from this one and gets the defaults of `apply_many`,
-    `apply_many_foreign` and `to_pmml`.  A class that does not derive from it gets them too, when its module is looked up.
+    A family's class derives from this one, and so has the defaults of `apply_many`,
+    `apply_many_foreign` and `to_pmml`.
 
     An instance belongs to one generation (with models that are not ours it lives on and
     follows Oryx's rule of what to keep).  One thread writes (`load`, `apply`), while many
@@ -63,7 +63,7 @@ class ServingModel(Protocol):
         return apply_each(self.apply, updates)
 
     def apply_many_foreign(self, updates: Sequence[str]) -> Sequence[MessageError]:
-        """Apply payloads of ``UP`` records without headers of ours, as Oryx means them.
+        """Apply payloads of ``UP`` records that have no headers of ours, as Oryx means them.
 
         By default they mean what they mean with our headers.
 

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 class SpeedModel(Protocol):
     """One family in the speed layer; its module names the class ``Speed``.
 
-    A family's class derives from this one and gets the default of `apply_foreign`.  A class that
-    does not derive from it gets it too, when its module is looked up.
+    A family's class derives from this one, and so has the default of `apply_foreign`.
 
     An instance belongs to one generation.  It is used by one thread.
     """
@@ -53,7 +52,7 @@ class SpeedModel(Protocol):
         """
 
     def apply_foreign(self, update: str) -> None:
-        """Apply the payload of one ``UP`` without headers of ours, as Oryx means it.
+        """Apply the payload of one ``UP`` that has no headers of ours, as Oryx means it.
 
         By default it means what it means with our headers.
 

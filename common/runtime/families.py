@@ -54,41 +54,36 @@ def family_module(app: str, package: str, names: tuple[str, ...]) -> ModuleType:
 
 
 def family_class(module: ModuleType, name: str, role: type[T]) -> type[T]:
-    """Return a family's class, with the defaults of its role for what it leaves out.
+    """Return a family's class; one that derives from its role has the defaults for what it omits.
 
     Parameters
     ----------
     module : module
-        The family's part in a layer.
+        The family's part in a layer, or in ``common``.
     name : str
         What the class is called there.
     role : type
-        The layer's protocol: what is not abstract in it may be left out.
-
-    Returns
-    -------
-    type
-        The class itself if it lacks nothing, and a subclass of it otherwise.
+        The protocol that the layer owns.
 
     Raises
     ------
     ConfigError
-        If it is not a class.
+        If it is not a class, or lacks a method; the text names all that it lacks.
     """
     kind = getattr(module, name)
     if not isinstance(kind, type):
         message = f"app: {name} must be a class; see docs/architecture.md"
         raise ConfigError(message)
-    wanted: frozenset[str] = getattr(role, "__abstractmethods__", frozenset())
-    defaults = {
-        part: default
-        for part, default in vars(role).items()
-        if not part.startswith("_") and part not in wanted and getattr(kind, part, None) is None
-    }
-    if not defaults:
-        return kind
-    namespace = {"__module__": kind.__module__, "__doc__": kind.__doc__, **defaults}
-    return type(kind)(kind.__name__, (kind,), namespace)
+    methods = {part for part, what in vars(role).items() if callable(what) and part[0] != "_"}
+    unwritten: frozenset[str] = getattr(kind, "__abstractmethods__", frozenset())
+    absent = methods.difference(dir(kind)) | unwritten
+    if absent:
+        message = (
+            f"app: {module.__name__}.{name} lacks {', '.join(sorted(absent))}; "
+            f"derive from {role.__module__}.{role.__name__}, which says what each is for"
+        )
+        raise ConfigError(message)
+    return kind
 
 
 def part_of(app: str, layer: str) -> str:

@@ -14,7 +14,7 @@ def serving_family(settings: Settings) -> ServingFamily:
     ------
     ConfigError
         If its module cannot be imported, has no ``Serving`` or no ``blueprint``, or ``Serving``
-        is not a class.
+        is not a class or lacks a method.
     """
     module = family_module(settings.app, "serving_layer", ("Serving", "blueprint"))
     return ServingFamily(

@@ -15,7 +15,7 @@ from common.config import ConfigError, Settings
 from common.replica.updates import ModelMessage
 from common.runtime.configuration import load
 from common.wire.messages import MessageError
-from serving_layer.api import NoPmmlError
+from serving_layer.api import NoPmmlError, ServingModel
 from serving_layer.routes import model, respond_value
 from serving_layer.run.app import create_app
 from serving_layer.run.family import serving_family
@@ -26,12 +26,13 @@ class Lines:
     def __init__(self, settings: Settings) -> None: ...
 
 
-class Serving:
-    """A class that derives from nothing, and has only what it must have."""
+class Serving(ServingModel):
+    """A class that has only what it must have."""
+
+    fraction_loaded = 1.0
 
     def __init__(self, settings: Settings) -> None:
         self.app = settings.app
-        self.fraction_loaded = 1.0
         self.updates: list[str] = []
 
     def load(self, model: ModelMessage) -> None: ...
@@ -132,3 +133,37 @@ def test_a_serving_that_is_no_class_is_refused(family: Any, settings: Settings) 
     family.Serving = lambda settings: WithAll(settings)
     with pytest.raises(ConfigError, match="Serving must be a class"):
         serving_family(settings)
+
+
+def test_a_serving_that_does_not_derive_is_told_all_that_it_lacks(
+    family: Any, settings: Settings
+) -> None:
+    class Alone:
+        def load(self, model: ModelMessage) -> None: ...
+
+        def apply(self, update: str) -> None: ...
+
+    family.Serving = Alone
+    lacks = (
+        r"least_family\.Serving lacks apply_many, apply_many_foreign, to_pmml; "
+        r"derive from serving_layer\.api\.ServingModel"
+    )
+    with pytest.raises(ConfigError, match=lacks):
+        serving_family(settings)
+
+
+def test_a_serving_that_derives_may_not_leave_out_the_rest(family: Any, settings: Settings) -> None:
+    class Half(ServingModel):
+        def load(self, model: ModelMessage) -> None: ...
+
+    family.Serving = Half
+    with pytest.raises(ConfigError, match=r"lacks apply, fraction_loaded; derive from"):
+        serving_family(settings)
+
+
+def test_a_serving_that_does_not_derive_may_have_all(family: Any, settings: Settings) -> None:
+    class Whole:
+        load = apply = apply_many = apply_many_foreign = to_pmml = Serving.load
+
+    family.Serving = Whole
+    assert serving_family(settings).new_model is Whole
