@@ -12,6 +12,7 @@ from flask import Blueprint, Response
 
 from common.config import Settings
 from common.replica.updates import ModelMessage
+from serving_layer.api import ServingModel
 from serving_layer.routes import (
     Form,
     body_lines,
@@ -44,10 +45,11 @@ class Lines:
         return line.partition(",")[0]
 
 
-class Serving:
+class Serving(ServingModel):
+    fraction_loaded = 1.0
+
     def __init__(self, settings: Settings, name: str = "one") -> None:
         self.name = name
-        self.fraction_loaded = 1.0
 
     def load(self, model: ModelMessage) -> None:
         self.name = model.text

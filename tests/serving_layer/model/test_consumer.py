@@ -59,11 +59,15 @@ class Bench:
         self.time = 0.0
         self.consumer = self.another()
 
-    def another(self, connect: Callable[[], Broker] | None = None) -> Consumer:
+    def another(
+        self,
+        connect: Callable[[], Broker] | None = None,
+        new_model: Callable[[], ServingModel] = NamedModel,
+    ) -> Consumer:
         sources = Sources(
             connect or (lambda: self.broker),
             self.store,
-            NamedModel,
+            new_model,
             monotonic=lambda: self.time,
             clock=lambda: 3.0,
             retry_seconds=0.01,
@@ -216,7 +220,7 @@ class ApartModel(NamedModel):
 
 
 def test_a_family_may_tell_foreign_updates_from_ours(bench: Bench) -> None:
-    consumer = bench.consumer_of(ApartModel)
+    consumer = bench.another(new_model=ApartModel)
     bench.publish(bench.generation(7, "seven"))
     bench.micro_batch(7, 1, ["ours"], offset=1)
     bench.send(UP, "theirs")
@@ -237,7 +241,7 @@ class ManyModel(NamedModel):
 
 
 def test_a_family_may_take_many_updates_at_once(bench: Bench) -> None:
-    consumer = bench.consumer_of(ManyModel)
+    consumer = bench.another(new_model=ManyModel)
     bench.publish(bench.generation(7, "seven"))
     bench.micro_batch(7, 1, ["a", "bad", "b"], offset=1)
     for update in ("c", "bad", "d"):
