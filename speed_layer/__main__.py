@@ -69,7 +69,7 @@ def run(settings: Settings) -> int:
     layer = SpeedLayer(
         settings,
         session(settings),
-        Family(new_model, lines.check),
+        Family(new_model, lines.read),
         functools.partial(open_broker, settings, settings.update_broker),
     )
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,16 +1,58 @@
-"""What the speed layer asks of a model family, and the default for what one leaves out."""
+"""What the speed layer asks of a model family and gives it; defaults for what one leaves out."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from common.wire.dead_letters import ReadLines, read_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from common.config import Settings
     from common.replica.updates import ModelMessage
+
+
+@dataclass(frozen=True)
+class Events:
+    """The events of a micro-batch whose lines are good.
+
+    Attributes
+    ----------
+    records : RecordBatch
+        Where each came from: columns ``partition int32, offset int64, timestamp int64 (ms)``.
+    columns : RecordBatch
+        What the family's ``Lines`` have read of the lines, row for row.
+    """
+
+    records: pa.RecordBatch
+    columns: pa.RecordBatch
+
+    def __len__(self) -> int:
+        """Return the number of events."""
+        return int(self.columns.num_rows)
+
+    @classmethod
+    def read(cls, rows: pa.RecordBatch, lines: ReadLines, max_bytes: int) -> Events:
+        """Read rows of the input topic; those that are refused are left out.
+
+        Parameters
+        ----------
+        rows : RecordBatch
+            Columns as in `records`, and ``value`` (binary).
+        lines : callable
+            :meth:`common.api.InputLines.read`.
+        max_bytes : int
+            ``input_topic.max_line_bytes``.
+        """
+        columns, reasons = read_values(rows["value"], lines, max_bytes)
+        records = rows.select(["partition", "offset", "timestamp"])
+        if reasons.null_count == len(reasons):
+            return cls(records, columns)
+        return cls(records.filter(reasons.is_null()), columns.filter(reasons.is_null()))
 
 
 class SpeedModel(Protocol):
@@ -64,14 +106,8 @@ class SpeedModel(Protocol):
         self.apply(update)
 
     @abstractmethod
-    def build_updates(self, events: pa.RecordBatch) -> Sequence[str]:
+    def build_updates(self, events: Events) -> Sequence[str]:
         """Fold events into the model and return the ``UP`` payloads that say so.
 
         The layer either sends all of them or stops, so the model itself moves on at once.
-
-        Parameters
-        ----------
-        events : RecordBatch
-            Columns ``partition int32, offset int64, timestamp int64 (ms), value string``;
-            lines that :func:`check` refused are not among them.
         """

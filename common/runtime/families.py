@@ -6,15 +6,13 @@ import importlib
 import importlib.util
 import pkgutil
 from types import ModuleType
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
+from common.api import InputLines
 from common.config.sources import ConfigError
 
 if TYPE_CHECKING:
-    from common.api import InputLines
     from common.config import Settings
-
-T = TypeVar("T")
 
 
 def families() -> list[str]:
@@ -53,7 +51,7 @@ def family_module(app: str, package: str, names: tuple[str, ...]) -> ModuleType:
     return found
 
 
-def family_class(module: ModuleType, name: str, role: type[T]) -> type[T]:
+def family_class(module: ModuleType, name: str, role: type[Any]) -> type[Any]:
     """Return a family's class; one that derives from its role has the defaults for what it omits.
 
     Parameters
@@ -114,7 +112,9 @@ def input_lines(settings: Settings) -> InputLines:
     Raises
     ------
     ConfigError
-        If its module cannot be imported or has none, or the settings contradict themselves.
+        If its module cannot be imported or has none, the class lacks a method, or the settings
+        contradict themselves.
     """
     module = family_module(settings.app, "common", ("Lines",))
-    return cast("InputLines", module.Lines(settings))
+    lines: InputLines = family_class(module, "Lines", InputLines)(settings)
+    return lines

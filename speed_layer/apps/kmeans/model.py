@@ -10,14 +10,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from common.apps.kmeans.payload import ClusterUpdate, decode_update, encode_update
 from common.apps.kmeans.pmml import KMeansModel
 from common.apps.kmeans.settings import read_model, schema_of
-from common.records.columns import parse
 from common.wire.messages import MessageError
-from speed_layer.api import SpeedModel
+from speed_layer.api import Events, SpeedModel
 
 if TYPE_CHECKING:
     from common.apps.kmeans.clusters import Clusters
@@ -73,16 +70,12 @@ class Speed(SpeedModel):
             message = f"k-means update of cluster {found.id}: {error}"
             raise MessageError(message) from error
 
-    def build_updates(self, events: pa.RecordBatch) -> Sequence[str]:
+    def build_updates(self, events: Events) -> Sequence[str]:
         """Move the centers; one payload for each cluster that has new points, by row."""
         if self._model is None or self._clusters is None:
             self._count(len(events))
             return []
-        examples, reasons = parse(events["value"], self._schema, self._schema.active)
-        if reasons.null_count < len(reasons):
-            log.warning("%d lines left out", len(reasons) - reasons.null_count)
-            examples = examples.filter(reasons.is_null())
-        points, n_unseen = self._model.transformation.points(examples)
+        points, n_unseen = self._model.transformation.points(events.columns)
         self.counts["unseen"] += n_unseen
         self._clusters, rows = self._clusters.moved_by(points)
         return [_update(self._clusters, row) for row in rows.tolist()]
