@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,7 @@ def family_module(app: str, package: str, names: tuple[str, ...]) -> ModuleType:
     return found
 
 
-def family_class(module: ModuleType, name: str, role: type[Any]) -> type[Any]:
+def family_class(module: ModuleType, name: str, role: type[Any]) -> Callable[[Settings], Any]:
     """Return a family's class; one that derives from its role has the defaults for what it omits.
 
     Parameters

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from flask import Blueprint, Response
 
+from common.api import InputLines, Read
 from common.config import Settings
 from common.replica.updates import ModelMessage
 from serving_layer.api import ServingModel
@@ -32,17 +33,15 @@ from serving_layer.routes import (
 )
 
 
-class Lines:
-    def __init__(self, settings: Settings) -> None: ...
+class Lines(InputLines):
+    def read(self, lines: pa.StringArray) -> Read:
+        reasons = [
+            f"bad_line: {line!r} is bad" if "bad" in line else None for line in lines.to_pylist()
+        ]
+        return Read(pa.record_batch({"line": lines}), pa.array(reasons, pa.string()))
 
-    def check(self, lines: pa.StringArray) -> pa.StringArray:
-        return pa.array(
-            [f"bad_line: {line!r} is bad" if "bad" in line else None for line in lines.to_pylist()],
-            pa.string(),
-        )
-
-    def key(self, line: str) -> str:
-        return line.partition(",")[0]
+    def keys(self, lines: Sequence[str], columns: pa.RecordBatch) -> Sequence[str]:
+        return [line.partition(",")[0] for line in lines]
 
 
 class Serving(ServingModel):

@@ -8,9 +8,11 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from flask import Blueprint, Flask, Response
 
+from common.api import InputLines, Read
 from common.config import ConfigError, Settings
 from common.replica.updates import ModelMessage
 from common.runtime.configuration import load
@@ -22,8 +24,9 @@ from serving_layer.run.family import serving_family
 from tests.serving_layer.held import Held
 
 
-class Lines:
-    def __init__(self, settings: Settings) -> None: ...
+class Lines(InputLines):
+    def read(self, lines: pa.StringArray) -> Read:
+        return Read(pa.record_batch({"line": lines}), pa.nulls(len(lines), pa.string()))
 
 
 class Serving(ServingModel):

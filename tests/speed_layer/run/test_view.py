@@ -13,7 +13,7 @@ from common.broker.memory import MemoryBroker
 from common.replica.updates import ModelMessage, stored
 from common.store.generations import Manifest, ModelStore
 from common.wire.messages import PROGRESS, UP, Message, Progress
-from speed_layer.api import SpeedModel
+from speed_layer.api import Events, SpeedModel
 from speed_layer.run.view import View, open_view
 
 TOPIC = "update"
@@ -34,9 +34,9 @@ class Summing(SpeedModel):
         self.applied.append(update)
         self.total = int(update)
 
-    def build_updates(self, events: pa.RecordBatch) -> Sequence[str]:
+    def build_updates(self, events: Events) -> Sequence[str]:
         found = []
-        for value in events["value"].to_pylist():
+        for value in events.columns["value"].to_pylist():
             self.total += int(value)
             found.append(str(self.total))
         return found
@@ -85,7 +85,12 @@ def publish(broker: MemoryBroker, messages: Sequence[Message]) -> None:
 
 
 def fold(view: View, batch: pa.Table) -> list[Message]:
-    return list(view.fold(batch, batch))
+    return list(view.fold(batch, good(batch)))
+
+
+def good(batch: pa.Table) -> Events:
+    (rows,) = batch.to_batches()
+    return Events(rows.select(["partition", "offset", "timestamp"]), rows.select(["value"]))
 
 
 def test_a_new_view_starts_at_the_cut(source: ModelMessage, broker: MemoryBroker) -> None:
@@ -113,7 +118,7 @@ def test_lines_that_cannot_be_read_still_move_the_offsets(
 ) -> None:
     view = open_(source, broker)
     batch = events(range(10, 12))
-    messages = list(view.fold(batch, batch.slice(0, 0)))
+    messages = list(view.fold(batch, good(batch.slice(0, 0))))
     assert [m.key for m in messages] == [PROGRESS]
     assert view.offsets == {0: 12, 1: 3}
 

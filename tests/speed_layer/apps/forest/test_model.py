@@ -6,17 +6,19 @@ import json
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
+from common.apps.forest import Lines
 from common.apps.forest.model import ForestModel
 from common.apps.forest.pmml import write_forest_pmml
 from common.config import Settings
 from common.replica.updates import ModelMessage
 from common.runtime.configuration import load
 from common.wire.messages import MessageError
+from speed_layer.api import Events
 from speed_layer.apps.forest.model import Speed
 from tests.forests import CLASSES, COLOURS, oryx_model, random_model, random_rows
+from tests.micro_batches import micro_batch
 
 
 def settings(classification: bool = True) -> Settings:
@@ -38,8 +40,8 @@ def loaded(model: ForestModel, generation: int | None = 7) -> Speed:
     return speed
 
 
-def events(lines: list[str]) -> pa.RecordBatch:
-    return pa.record_batch({"value": pa.array(lines, pa.string())})
+def events(lines: list[str], classification: bool = True) -> Events:
+    return micro_batch(Lines(settings(classification)), lines)
 
 
 def line(row: list[float], target: object) -> str:
@@ -129,13 +131,14 @@ def test_what_is_missing_or_unknown_is_counted() -> None:
         "4,0.5,red,0.5,-,",
         "5,wide,red,0.5,-,no",
     ]
-    updates = speed.build_updates(events(lines))
+    found = events(lines)
+    assert found.records["offset"].to_pylist() == [0, 1, 2]
+    updates = speed.build_updates(found)
     assert 7 <= len(updates) <= 14
     assert speed.counts == {
         "unseen_categories": 1,
         "missing_values": 1,
         "unseen_classes": 1,
-        "bad_lines": 2,
     }
 
 
