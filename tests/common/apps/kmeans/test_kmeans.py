@@ -175,7 +175,8 @@ def test_lines_lack_no_feature() -> None:
         "missing_value: the feature 'c' has no value",
         "not_a_number: the feature 'x' is not a finite number: 'x'",
     ]
-    assert len({lines.key(f"{n},1,a") for n in range(1000)}) == 1000
+    texts = [f"{n},1,a" for n in range(1000)]
+    assert len(set(lines.keys(texts, lines.read(pa.array(texts)).columns))) == 1000
 
 
 @pytest.mark.parametrize(

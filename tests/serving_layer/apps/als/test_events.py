@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.apps.als.events import read
+from common.apps.als.events import MAX_STRENGTH, read
 from common.base.lines import join_line, parse_line
 from serving_layer.apps.als.events import completed
 from tests.serving_layer.apps.als.fixture import Served, from_files, serve
@@ -175,7 +175,7 @@ def test_read_only_refuses_before_it_looks(tmp_path: Path) -> None:
 IDS = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=8)
 
 
-@given(IDS, IDS, st.none() | st.floats(allow_nan=False, allow_infinity=False))
+@given(IDS, IDS, st.none() | st.floats(-MAX_STRENGTH, MAX_STRENGTH))
 def test_events_stay_what_they_are(user: str, item: str, strength: float | None) -> None:
     tokens = [user, item] if strength is None else [user, item, repr(strength)]
 

@@ -40,8 +40,8 @@ def loaded(model: ForestModel, generation: int | None = 7) -> Speed:
     return speed
 
 
-def events(lines: list[str], classification: bool = True) -> Events:
-    return micro_batch(Lines(settings(classification)), lines)
+def events(lines: list[str], of: Settings | None = None) -> Events:
+    return micro_batch(Lines(of or settings()), lines)
 
 
 def line(row: list[float], target: object) -> str:
@@ -71,7 +71,9 @@ def test_a_class_counts_in_one_leaf_of_each_tree() -> None:
 def test_a_number_moves_the_mean_of_its_leaves() -> None:
     model, rows = random_model(classification=False), random_rows(3, 1, missing=0.0)
     speed = loaded(model)
-    updates = speed.build_updates(events([line(rows.tolist()[0], 2.5)]))
+    updates = speed.build_updates(
+        events([line(rows.tolist()[0], 2.5)], settings(classification=False))
+    )
     leaves = model.trees.all_leaves(rows)[:, 0].tolist()
     assert len(updates) == len(leaves) == 7
     for tree, (update, leaf) in enumerate(zip(updates, leaves, strict=True)):
@@ -92,9 +94,10 @@ def test_a_model_that_is_not_ours_gets_changes() -> None:
         "input_schema.categorical_features": ["0"],
         "input_schema.target_feature": "2",
     }
-    speed = Speed(load(flags=flags, environment={}))
+    theirs = load(flags=flags, environment={})
+    speed = Speed(theirs)
     speed.load(ModelMessage(None, write_forest_pmml(oryx_model()).decode()))
-    updates = speed.build_updates(events(["B,0,3", "B,1,5", "A,-9,7"]))
+    updates = speed.build_updates(events(["B,0,3", "B,1,5", "A,-9,7"], theirs))
     assert [json.loads(update) for update in updates] == [
         [0, "r-", 7.0, 1],
         [0, "r+", 4.0, 2],
@@ -102,7 +105,7 @@ def test_a_model_that_is_not_ours_gets_changes() -> None:
         [1, "r+", 4.0, 2],
     ]
     speed.apply_foreign(updates[1])
-    again = speed.build_updates(events(["B,0,3"]))
+    again = speed.build_updates(events(["B,0,3"], theirs))
     assert json.loads(again[0]) == [0, "r+", 3.0, 1]
 
 
