@@ -16,7 +16,7 @@ from common.broker import Broker, Producer, TopicInfo
 from common.broker.topics import InputLostError, TopicState, existing_topic
 from common.runtime.families import input_lines
 from common.runtime.spark import kafka_options
-from common.wire.dead_letters import DeadLetter, refusals
+from common.wire.dead_letters import DeadLetter, read_values
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
@@ -272,7 +272,7 @@ def _reasons(settings: Settings):  # type: ignore[no-untyped-def]
     lines, max_bytes = input_lines(settings), settings.input_topic.max_line_bytes
 
     def judge(values: pa.Array) -> pa.Array:
-        return refusals(values, lines.check, max_bytes)
+        return read_values(values, lines.read, max_bytes).reasons
 
     return arrow_udf(judge, "string")
 

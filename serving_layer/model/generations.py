@@ -149,14 +149,14 @@ class Generations:
         if not slots:
             self.counts["updates_of_other_generations"] += 1
         for slot in slots:
-            self._apply(slot, slot.log.accept(message))
+            self._apply(slot, slot.model.apply_many, slot.log.accept(message))
 
     def take_foreign(self, updates: Sequence[str]) -> None:
         """Apply updates that are not ours: they are for whatever generation there is."""
         if not self._slots():
             self.counts["updates_before_a_model"] += len(updates)
         for slot in self._slots():
-            self._apply(slot, updates, foreign=True)
+            self._apply(slot, slot.model.apply_many_foreign, updates)
 
     def swap_if_ready(self, read_to_start: bool) -> None:
         """Serve the generation that was made aside, once it is complete and has caught up.
@@ -194,10 +194,15 @@ class Generations:
     def _slots(self) -> list[ServedSlot]:
         return [slot for slot in (self.served, self.building) if slot]
 
-    def _apply(self, slot: ServedSlot, updates: Sequence[str], foreign: bool = False) -> None:
+    def _apply(
+        self,
+        slot: ServedSlot,
+        apply_many: Callable[[Sequence[str]], Sequence[MessageError]],
+        updates: Sequence[str],
+    ) -> None:
         for start in range(0, len(updates), AT_ONCE):
             some = updates[start : start + AT_ONCE]
-            refused = slot.model.apply_many(some, foreign)
+            refused = apply_many(some)
             self.counts["updates"] += len(some) - len(refused)
             for error in refused:
                 self.counts["bad_updates"] += 1
