@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from common.config import ConfigError
+from common.config import ConfigError, Section
+from common.config.keys import number_limits
 
 #: A grid has at most this many combinations (Oryx's bound).
 MAX_COMBINATIONS = 65_536
@@ -98,8 +99,8 @@ class Around:
 
     def draw(self, random: np.random.Generator) -> float:
         """Draw from the normal distribution with mean `value` and deviation `step`."""
-        drawn = max(float(random.normal(self.value, self.step)), self.minimum)
-        return round(drawn) if self._whole else drawn
+        drawn = max(random.normal(self.value, self.step), self.minimum)
+        return round(drawn) if self._whole else float(drawn)
 
     @property
     def _whole(self) -> bool:
@@ -145,6 +146,32 @@ def values_of(name: str, setting: Any, minimum: float = -math.inf) -> Values:
         message = f"{name} = {setting!r}: {too_small[0]} is below {minimum}, the least that works"
         raise ConfigError(message)
     return values
+
+
+def values_in(table: str, hyperparams: Section, names: Iterable[str]) -> dict[str, Values]:
+    """Read the settings of some hyperparameters of a family, by their keys.
+
+    Parameters
+    ----------
+    table : str
+        The configuration's name of `hyperparams`, for errors.
+    hyperparams : Section
+        The settings; what a field's type allows is the bound of its search too.
+    names : iterable of str
+        Its fields.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`values_of`.
+    """
+    found = {}
+    for name in names:
+        field = type(hyperparams).model_fields[name]
+        key = field.alias or name
+        least, _ = number_limits(field)
+        found[key] = values_of(f"{table}.{key}", getattr(hyperparams, name), least)
+    return found
 
 
 def combinations(

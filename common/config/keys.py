@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ _LIMITS = {
     "min_length": "at least",
     "max_length": "at most",
 }
+
+#: How far from a bound that is excluded the nearest number is that makes sense.
+JUST_BESIDE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,21 @@ def allowed(field: FieldInfo) -> str:
     return f"{name} {limits}" if limits else name
 
 
+def number_limits(field: FieldInfo) -> tuple[float, float]:
+    """Return the least and the greatest number that the field takes; infinite where any may.
+
+    Of a union, such as a number or a list of them, the first member with limits counts.  A bound
+    that is itself excluded (``gt``, ``lt``) is taken `JUST_BESIDE` further in.
+    """
+    typed = [kind for kind in get_args(field.annotation) if get_origin(kind) is Annotated]
+    for notes in (field.metadata, *(get_args(kind)[1:] for kind in typed)):
+        found = _found_limits(notes)
+        if found:
+            least = found.get("ge", found.get("gt", -math.inf) + JUST_BESIDE)
+            return least, found.get("le", found.get("lt", math.inf) - JUST_BESIDE)
+    return -math.inf, math.inf
+
+
 def _name(kind: Any) -> str:
     origin, arguments = get_origin(kind), get_args(kind)
     if origin is Annotated:
@@ -155,12 +174,17 @@ def _name(kind: Any) -> str:
     return _NAMES.get(kind, getattr(kind, "__name__", str(kind)))
 
 
-def _limits(notes: Iterable[Any]) -> str:
+def _found_limits(notes: Iterable[Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for note in notes:
         # An annotated type has its limits in a Field of its own.
         for limit in note.metadata if isinstance(note, FieldInfo) else [note]:
             found |= {name: getattr(limit, name) for name in _LIMITS if hasattr(limit, name)}
+    return found
+
+
+def _limits(notes: Iterable[Any]) -> str:
+    found = _found_limits(notes)
     if "ge" in found and "le" in found:
         return f"{found['ge']} to {found['le']}"
     return " and ".join(f"{_LIMITS[name]} {limit}" for name, limit in found.items())

@@ -7,7 +7,7 @@ every change by the change alone, so that a fold-in never pays for a pass over a
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,7 +25,7 @@ class FactorMatrix:
 
     Writes take a lock, so that any number of threads may write.  Readers need none for
     :attr:`vectors` and :attr:`ids`: a view stays valid while the matrix grows, and a row keeps
-    its number until :meth:`keep`.  A scan over a view may meet a row just as it is replaced;
+    its number.  A scan over a view may meet a row just as it is replaced;
     :meth:`get` never does.
 
     Parameters
@@ -75,7 +75,7 @@ class FactorMatrix:
 
     @property
     def ids(self) -> Sequence[str]:
-        """All ids in row order; it grows with the matrix, and :meth:`keep` starts another."""
+        """All ids in row order; it grows with the matrix."""
         return self._ids
 
     @property
@@ -182,22 +182,11 @@ class FactorMatrix:
                     settled: NDArray[np.float64] = self._gramian.copy()
                     return settled
 
-    def keep(self, ids: Collection[str]) -> None:
-        """Drop every id that is not in `ids`; the rows that stay are numbered anew.
-
-        Oryx's retention on a new model.  Views and id lists handed out before stay as they
-        were.
-        """
-        wanted = frozenset(ids)
+    def select(self, rows: NDArray[np.int64]) -> FactorMatrix:
+        """Return a copy of some rows, in this order; the matrix itself stays as it is."""
         with self._lock:
-            stay = [(row, id) for row, id in enumerate(self._ids) if id in wanted]
-            self.changes += self._length - len(stay)
-            self._ids = Ids([id for _, id in stay])
-            self._buffer = self._buffer[[row for row, _ in stay]]
-            self._length = len(stay)
-            self._gramian = np.zeros_like(self._gramian)
-            self._counted = 0
-            self._pending.clear()
+            ids = [self._ids[row] for row in rows]
+            return FactorMatrix(self.n_factors, ids, self._buffer[rows])
 
     def _checked(self, vectors: NDArray[np.float32], n_rows: int) -> NDArray[np.float32]:
         if vectors.shape != (n_rows, self.n_factors):
