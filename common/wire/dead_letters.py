@@ -1,7 +1,7 @@
-"""Records that cannot be used: why, and what the dead-letter topics keep of them.
+"""Dead letters: why a record is refused, and what the dead-letter topic keeps of it.
 
-Batch and speed layer judge a line by the same function, or they would learn from different
-events.
+The batch layer and the speed layer check lines with the same function, so that both learn from
+the same events.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ NULL_VALUE = "null_value"
 TOO_LARGE = "too_large"
 PARSE = "parse"
 
-#: A family's judgement of lines: why each is refused, null where it is good.
+#: A family's check of lines: the reason why each is refused, null for a valid line.
 Check = Callable[[pa.StringArray], pa.StringArray]
 
 
 def refusals(values: pa.BinaryArray, check: Check, max_bytes: int) -> pa.StringArray:
-    """Say why each input line is refused; null where it is good.
+    """Return why each input line is refused; null for a valid line.
 
     Parameters
     ----------
     values : BinaryArray
-        The records' values as the broker has them.
+        The records' values, as read from the broker.
     check : callable
-        The family's judgement; it is asked about lines that are text of a lawful length.
+        The family's check; called with the lines that are UTF-8 and not too long.
     max_bytes : int
         ``input_topic.max_line_bytes``.
 
@@ -43,10 +43,10 @@ def refusals(values: pa.BinaryArray, check: Check, max_bytes: int) -> pa.StringA
     longest = pc.max(pc.binary_length(values)).as_py() or 0
     if lines is not None and not values.null_count and longest <= max_bytes:
         return _parse_errors(check(lines))
-    ours = pa.array([_refusal(value.as_py(), max_bytes) for value in values], pa.string())
-    usable = pc.is_null(ours)
-    theirs = _parse_errors(check(values.filter(usable).cast(pa.string())))
-    return pc.replace_with_mask(ours, usable, theirs)
+    reasons = pa.array([_refusal(value.as_py(), max_bytes) for value in values], pa.string())
+    usable = pc.is_null(reasons)
+    family_reasons = _parse_errors(check(values.filter(usable).cast(pa.string())))
+    return pc.replace_with_mask(reasons, usable, family_reasons)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,13 @@ class DeadLetter:
     Attributes
     ----------
     topic, partition, offset
-        Where it lies.
+        Its position in the topic that it was read from.
     layer : str
         Which layer refused it.
     reason : str
-        ``code`` or ``code: message``; of an input line as :func:`refusals` says.
+        ``code`` or ``code: message``; for an input line a reason of :func:`refusals`.
     value : bytes or None
-        The record's value.
+        The record's value, unchanged.
     """
 
     topic: str
@@ -72,11 +72,12 @@ class DeadLetter:
     reason: str
     value: bytes | None
 
-    def record(self, most: int | None = None) -> tuple[bytes, list[tuple[str, bytes]]]:
+    def record(self, max_bytes: int | None = None) -> tuple[bytes, list[tuple[str, bytes]]]:
         """Return value and headers of its record on the dead-letter topic.
 
-        The value is the original one.  Of what was too large, or has more than `most` bytes,
-        the record keeps length and SHA-256 alone: it would fill the topic.
+        The value is the original one.  If it was refused as too large, or has more than
+        `max_bytes` bytes, the record keeps only its length and SHA-256, so that large values do
+        not fill the topic.
         """
         value = self.value or b""
         headers: dict[str, object] = {
@@ -86,7 +87,7 @@ class DeadLetter:
             "layer": self.layer,
             "reason": self.reason,
         }
-        if self.reason.startswith(TOO_LARGE) or (most is not None and len(value) > most):
+        if self.reason.startswith(TOO_LARGE) or (max_bytes is not None and len(value) > max_bytes):
             headers |= {"bytes": len(value), "sha256": sha256_hex(value)}
             value = b""
         return value, [(name, str(content).encode()) for name, content in headers.items()]
