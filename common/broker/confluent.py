@@ -1,4 +1,4 @@
-"""Kafka by confluent-kafka (librdkafka): fast, used where it is installed."""
+"""The broker protocol with confluent-kafka (librdkafka): fast, an optional dependency."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _DISCONNECTED = {
     KafkaError._SSL,
     KafkaError.REQUEST_TIMED_OUT,
 }
-# What passes by itself: leaders move, or are not elected yet.
-_PASSING = {
+# Transient errors: a leader is moving, or is not elected yet.
+_TRANSIENT = {
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.FENCED_LEADER_EPOCH,
@@ -79,14 +79,16 @@ class ConfluentBroker:
         return ConfluentReader(self, self._config, topic, start)
 
     def topic(self, name: str) -> TopicInfo | None:
-        """Describe a topic; None where there is none of this name."""
-        asked = TopicCollection([name])
+        """Describe a topic; None if it does not exist."""
+        names = TopicCollection([name])
         try:
-            found = self._ask(lambda admin, limit: admin.describe_topics(asked, **limit)[name])
+            description = self._ask(
+                lambda admin, limit: admin.describe_topics(names, **limit)[name]
+            )
         except _UnknownTopic:
             return None
-        topic_id = UUID(int=_unsigned(found.topic_id))
-        return TopicInfo(name, str(topic_id), len(found.partitions))
+        topic_id = UUID(int=_unsigned(description.topic_id))
+        return TopicInfo(name, str(topic_id), len(description.partitions))
 
     def create_topic(
         self, name: str, partitions: int, config: Mapping[str, str] | None = None
@@ -105,7 +107,7 @@ class ConfluentBroker:
         return True
 
     def delete_topic(self, name: str) -> bool:
-        """Delete a topic, waiting until it is gone; False if there is none."""
+        """Delete a topic and wait until it is gone; False if it does not exist."""
         try:
             self._ask(lambda admin, limit: admin.delete_topics([name], **limit)[name])
         except _UnknownTopic:
@@ -118,15 +120,15 @@ class ConfluentBroker:
         return True
 
     def begin_offsets(self, topic: str) -> dict[int, int]:
-        """For each partition the oldest offset that can still be read."""
+        """Return for each partition the oldest offset that can still be read."""
         return self._offsets(topic, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
 
     def end_offsets(self, topic: str) -> dict[int, int]:
-        """For each partition the offset that the next record will get."""
+        """Return for each partition the offset that the next record gets."""
         return self._offsets(topic, OffsetSpec.latest())  # type: ignore[no-untyped-call]
 
     def offsets_at(self, topic: str, timestamp: int) -> dict[int, int]:
-        """For each partition the first offset whose record is not older than `timestamp` (ms)."""
+        """For each partition, the first offset with a record not older than `timestamp` (ms)."""
         end = self.end_offsets(topic)
         at = self._offsets(topic, OffsetSpec.for_timestamp(timestamp))
         return {p: end[p] if offset < 0 else offset for p, offset in at.items()}
@@ -161,18 +163,20 @@ class ConfluentBroker:
         if info is None:
             raise unknown_topic(topic)
         partitions = {TopicPartition(topic, p): spec for p in range(info.partitions)}
-        asked = self._admin.list_offsets(partitions, request_timeout=self._limit)
-        return {at.partition: self._result(future).offset for at, future in asked.items()}
+        futures = self._admin.list_offsets(partitions, request_timeout=self._limit)
+        return {at.partition: self._result(future).offset for at, future in futures.items()}
 
     def _has_leaders(self, topic: str) -> bool:
-        found = self._admin.list_topics(topic, timeout=self._limit).topics[topic]
-        partitions: Iterable[Any] = found.partitions.values()
-        return bool(found.partitions) and all(each.leader >= 0 for each in partitions)
+        description = self._admin.list_topics(topic, timeout=self._limit).topics[topic]
+        partitions: Iterable[Any] = description.partitions.values()
+        return bool(description.partitions) and all(
+            partition.leader >= 0 for partition in partitions
+        )
 
-    def _ask(self, question: Callable[[AdminClient, dict[str, float]], Future[Any]]) -> Any:
-        """Put a question to the cluster, again while the answer is one that passes."""
+    def _ask(self, request: Callable[[AdminClient, dict[str, float]], Future[Any]]) -> Any:
+        """Send a request to the cluster; retry while its error is transient."""
         limit = {"request_timeout": self._limit}
-        return retry(lambda: self._result(question(self._admin, limit)), self._limit)
+        return retry(lambda: self._result(request(self._admin, limit)), self._limit)
 
     def _result(self, future: Future[Any]) -> Any:
         try:
@@ -183,7 +187,7 @@ class ConfluentBroker:
     def _translated(self, error: KafkaError) -> BrokerError:
         code = error.code()
         if code in _DISCONNECTED:
-            # Lets the client tell what it noted meanwhile: a refused connection or password.
+            # Runs `error_cb` for errors noted meanwhile, such as a refused connection or password.
             self._admin.poll(0)
             reason = self._last_error or error.str()
             return unreachable(self._address, self._limit, reason)
@@ -192,7 +196,7 @@ class ConfluentBroker:
         if code == KafkaError.TOPIC_ALREADY_EXISTS:
             return _TopicExists(error.str())
         message = f"the broker at {self._address} refused: {error.str()} ({error.name()})"
-        return BrokerError(message, retriable=code in _PASSING)
+        return BrokerError(message, retriable=code in _TRANSIENT)
 
     def _note_error(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
@@ -208,16 +212,16 @@ class _TopicExists(BrokerError):
 
 
 def client_config(address: str, settings: BrokerClient) -> dict[str, Any]:
-    """Return what every librdkafka client of ours is given.
+    """Return the properties that all our librdkafka clients share.
 
-    Its log goes to the logger ``librdkafka``, silent unless somebody gives that one a level:
-    its lines about each attempt to connect would flood a terminal.
+    librdkafka logs to the logger ``librdkafka``, which is silent unless a level is set on it:
+    its lines about each connection attempt would flood a terminal.
     """
     logger = logging.getLogger("librdkafka")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.CRITICAL)
     password = settings.sasl_password
-    given = {
+    properties = {
         "bootstrap.servers": address,
         "security.protocol": settings.security_protocol,
         "sasl.mechanism": settings.sasl_mechanism,
@@ -231,7 +235,7 @@ def client_config(address: str, settings: BrokerClient) -> dict[str, Any]:
         "reconnect.backoff.max.ms": 1000,
         "logger": logger,
     }
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in properties.items() if value is not None}
 
 
 def _text(path: object) -> str | None:

@@ -1,4 +1,4 @@
-"""Writing records with confluent-kafka."""
+"""Writes records with confluent-kafka."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.1
 
 _log = logging.getLogger(__name__)
 
-# Refusals: the record is certainly not in the topic.  After any other error it may be.
+# Errors after which the record is certainly not in the topic; after any other it may be.
 _REFUSED = {
     KafkaError.MSG_SIZE_TOO_LARGE,
     KafkaError.RECORD_LIST_TOO_LARGE,
@@ -45,7 +45,7 @@ _REFUSED = {
 
 
 class ConfluentProducer:
-    """Writes records; a thread of its own takes the acknowledgements.
+    """Writes records; its own thread handles the acknowledgements.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class ConfluentProducer:
     delivery_timeout : float
         Seconds until an unacknowledged record counts as failed.
     describe : callable
-        Returns what is known of a topic; asked once for each topic that is written to.
+        Describes a topic, None if it does not exist; called once for each topic written to.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class ConfluentProducer:
     def send_all(
         self, topic: str, records: Iterable[tuple[str | None, str]], timeout: float = 30.0
     ) -> int:
-        """Send (key, value) pairs and wait for the acknowledgement of these; thread-safe."""
+        """Send (key, value) pairs and wait until they are acknowledged; thread-safe."""
         self._check(topic)
         tally = _Tally()
         try:
@@ -118,10 +118,10 @@ class ConfluentProducer:
         return tally.sent
 
     def close(self) -> None:
-        """Flush what is queued, for a few seconds at most, and disconnect."""
-        left = self._producer.flush(CLOSE_SECONDS)
-        if left:
-            _log.warning("a producer was closed with %d records unacknowledged", left)
+        """Flush the queue, for a few seconds at most, and disconnect."""
+        n_unsent = self._producer.flush(CLOSE_SECONDS)
+        if n_unsent:
+            _log.warning("a producer was closed with %d records unacknowledged", n_unsent)
         self._stop.set()
         self._thread.join()
 
@@ -134,14 +134,14 @@ class ConfluentProducer:
                 tally.sent += 1
                 return
             except BufferError:
-                # The queue is full.  It empties by itself: records leave it acknowledged, or
-                # failed when their delivery timeout has passed.
+                # The queue is full.  Records leave it when they are acknowledged or have reached
+                # their delivery timeout.
                 time.sleep(0.005)
             except KafkaException as error:
                 raise _translated(error.args[0]) from error
 
     def _check(self, topic: str) -> None:
-        """Refuse an unknown topic at once; librdkafka would say so after half a minute."""
+        """Raise for an unknown topic at once; librdkafka would report it after half a minute."""
         if topic not in self._topics:
             if self._describe(topic) is None:
                 raise unknown_topic(topic)
@@ -153,10 +153,10 @@ class ConfluentProducer:
 
 
 class _Tally:
-    """Counts some records and their acknowledgements.
+    """Counts the records of one or more sends and their acknowledgements.
 
-    The sending thread writes `sent` and `refused`, the producer's thread the rest, so that
-    neither has to lock.
+    The sending thread writes `sent` and `refused`, the producer's thread the other fields, so
+    that neither needs a lock.
     """
 
     def __init__(self) -> None:
@@ -178,7 +178,7 @@ class _Tally:
 
     def wait(self, deadline: float, seconds: float) -> None:
         self._awaited = self.sent
-        # Looked at after `_awaited` was set: from then on the last acknowledgement sets the event.
+        # Compared after `_awaited` is set: from then on the last acknowledgement sets the event.
         if self._done >= self.sent:
             return
         if not self._finished.wait(max(deadline - time.monotonic(), 0)):
@@ -207,7 +207,7 @@ def _producer_config(config: Mapping[str, Any], delivery_timeout: float) -> dict
         **config,
         "acks": "all",
         "enable.idempotence": True,
-        # Java's partitioner; records without a key go anywhere.
+        # The Java client's partitioner; a record without a key goes to a random partition.
         "partitioner": "murmur2_random",
         "linger.ms": LINGER_MS,
         "message.max.bytes": MAX_MESSAGE_BYTES,

@@ -1,4 +1,4 @@
-"""Reading records with confluent-kafka."""
+"""Reads records with confluent-kafka."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from common.broker.limits import FETCH_BYTES, RECEIVE_BYTES
 from common.broker.positions import start_offsets
 from common.broker.watch import TopicWatch
 
-# Errors that the reader has to tell; from all others librdkafka recovers by itself.
+# Errors that the reader raises; librdkafka recovers from all others by itself.
 _FATAL = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED,
     KafkaError._AUTHENTICATION,
@@ -26,9 +26,9 @@ _FATAL = {
 
 
 class ConfluentReader:
-    """Reads all partitions of one topic; partitions that are added later too.
+    """Reads all partitions of one topic, including partitions that are added later.
 
-    While the broker is away polls return nothing, and the reader goes on once it is back.
+    While the broker is unreachable, polls return no records; the reader continues afterwards.
     """
 
     def __init__(
@@ -50,14 +50,14 @@ class ConfluentReader:
         Raises
         ------
         BrokerError
-            If a position is out of range, the topic was deleted, or it may not be read.
+            If a position is out of range, the topic was deleted, or reading it is not permitted.
         """
         self._assign_added()
         deadline = time.monotonic() + timeout
         while True:
             messages = self._consumer.consume(max_records, 0)
             if not messages:
-                # A timed consume would wait until all of `max_records` are there.
+                # `consume` with a timeout would wait for all of `max_records`.
                 first = self._consumer.poll(max(deadline - time.monotonic(), 0))
                 messages = [] if first is None else [first]
                 if first is not None and max_records > 1:
@@ -67,7 +67,7 @@ class ConfluentReader:
                 return records
 
     def positions(self) -> dict[int, int]:
-        """For each partition the offset that will be read next."""
+        """Return for each partition the offset that is read next."""
         return dict(self._at)
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ class ConfluentReader:
     def _note(self, error: KafkaError, message: Any) -> None:
         code, partition = error.code(), message.partition()
         if code == KafkaError._PARTITION_EOF:
-            # Its offset lies past marks of transactions, which are no records.
+            # The offset at the partition's end lies past transaction markers, which are no records.
             self._at[partition] = max(self._at[partition], message.offset())
         elif code == KafkaError._AUTO_OFFSET_RESET:
             self._raise_out_of_range(partition)
@@ -120,7 +120,7 @@ def _assignment(topic: str, at: Mapping[int, int]) -> list[TopicPartition]:
 def _consumer_config(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **config,
-        # Demanded by the client; with manual assignment and no commits no group is joined.
+        # Required by the client; without subscription and commits it joins no group.
         "group.id": "gemsbok",
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,

@@ -1,4 +1,4 @@
-"""Kafka by kafka-python: pure Python, the default."""
+"""The broker protocol with kafka-python: pure Python, a required dependency."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class KafkaPythonBroker:
         self._address = address
         self._settings = settings
         self._config = client_config(address, settings)
-        # One question at a time: readers' watches ask from threads of their own.
+        # Guards `_admin`, which is not thread-safe: the watches of readers use it in their threads.
         self._lock = threading.Lock()
         with self._translated():
             self._admin = KafkaAdminClient(
@@ -68,21 +68,21 @@ class KafkaPythonBroker:
             return KafkaPythonReader(self, self._config, topic, start)
 
     def topic(self, name: str) -> TopicInfo | None:
-        """Describe a topic; None where there is none of this name."""
-        found = self._describe(name)
-        if found["error_code"] == errors.UnknownTopicOrPartitionError.errno:
+        """Describe a topic; None if it does not exist."""
+        description = self._describe(name)
+        if description["error_code"] == errors.UnknownTopicOrPartitionError.errno:
             return None
         with self._translated():
-            _raise_for(found["error_code"])
-        return TopicInfo(name, str(found["topic_id"]), len(found["partitions"]))
+            _raise_for(description["error_code"])
+        return TopicInfo(name, str(description["topic_id"]), len(description["partitions"]))
 
     def create_topic(
         self, name: str, partitions: int, config: Mapping[str, str] | None = None
     ) -> bool:
         """Create a topic and wait until it can be used; False if it exists."""
-        wanted = {"num_partitions": partitions, "configs": dict(config or {})}
+        options = {"num_partitions": partitions, "configs": dict(config or {})}
         try:
-            self._ask(lambda admin: admin.create_topics({name: wanted}))
+            self._ask(lambda admin: admin.create_topics({name: options}))
         except _TopicExists:
             return False
         wait_for(
@@ -93,7 +93,7 @@ class KafkaPythonBroker:
         return True
 
     def delete_topic(self, name: str) -> bool:
-        """Delete a topic, waiting until it is gone; False if there is none."""
+        """Delete a topic and wait until it is gone; False if it does not exist."""
         try:
             self._ask(lambda admin: admin.delete_topics([name]))
         except _UnknownTopic:
@@ -106,15 +106,15 @@ class KafkaPythonBroker:
         return True
 
     def begin_offsets(self, topic: str) -> dict[int, int]:
-        """For each partition the oldest offset that can still be read."""
+        """Return for each partition the oldest offset that can still be read."""
         return self._offsets(topic, OffsetSpec.EARLIEST)
 
     def end_offsets(self, topic: str) -> dict[int, int]:
-        """For each partition the offset that the next record will get."""
+        """Return for each partition the offset that the next record gets."""
         return self._offsets(topic, OffsetSpec.LATEST)
 
     def offsets_at(self, topic: str, timestamp: int) -> dict[int, int]:
-        """For each partition the first offset whose record is not older than `timestamp` (ms)."""
+        """For each partition, the first offset with a record not older than `timestamp` (ms)."""
         end = self.end_offsets(topic)
         at = self._offsets(topic, timestamp)
         return {p: end[p] if offset < 0 else offset for p, offset in at.items()}
@@ -143,38 +143,38 @@ class KafkaPythonBroker:
     def _limit(self) -> float:
         return self._settings.connect_timeout_seconds
 
-    def _ask(self, question: Callable[[Any], Any]) -> Any:
-        """Put a question to the cluster, for as long as it may take to reach it."""
+    def _ask(self, request: Callable[[Any], Any]) -> Any:
+        """Send a request to the cluster; retry for up to ``connect_timeout_seconds``."""
 
-        def once() -> Any:
+        def attempt() -> Any:
             with self._lock, self._translated():
-                return question(self._admin)
+                return request(self._admin)
 
-        return retry(once, self._limit)
+        return retry(attempt, self._limit)
 
     def _describe(self, topic: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._ask(lambda admin: admin.describe_topics([topic])[0])
-        return found
+        description: dict[str, Any] = self._ask(lambda admin: admin.describe_topics([topic])[0])
+        return description
 
     def _offsets(self, topic: str, spec: Any) -> dict[int, int]:
         info = self.topic(topic)
         if info is None:
             raise unknown_topic(topic)
-        asked = {TopicPartition(topic, p): spec for p in range(info.partitions)}
-        found = self._ask(lambda admin: admin.list_partition_offsets(asked))
-        return {at.partition: known.offset for at, known in sorted(found.items())}
+        specs = {TopicPartition(topic, p): spec for p in range(info.partitions)}
+        offsets = self._ask(lambda admin: admin.list_partition_offsets(specs))
+        return {at.partition: found.offset for at, found in sorted(offsets.items())}
 
     def _has_leaders(self, topic: str) -> bool:
-        found = self._describe(topic)
-        parts = found["partitions"]
-        return bool(parts) and all(each["leader_id"] >= 0 for each in parts)
+        description = self._describe(topic)
+        partitions = description["partitions"]
+        return bool(partitions) and all(partition["leader_id"] >= 0 for partition in partitions)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
         except errors.NodeNotReadyError as error:
-            # Its text is about the client's insides.
+            # The error's text is about the client's internals and is not shown.
             raise unreachable(self._address, self._limit) from error
         except _DISCONNECTED as error:
             raise unreachable(self._address, self._limit, error) from error
@@ -196,16 +196,16 @@ class _TopicExists(BrokerError):
 
 
 def client_config(address: str, settings: BrokerClient) -> dict[str, Any]:
-    """Return what every client of ours is given.
+    """Return the arguments that all our kafka-python clients share.
 
-    The library's logger is made silent unless somebody has given it a level: its lines about
-    each attempt to connect would flood a terminal.
+    The library's logger is silent unless a level is set on it: its lines about each connection
+    attempt would flood a terminal.
     """
     logger = logging.getLogger("kafka")
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.CRITICAL)
     password = settings.sasl_password
-    given = {
+    properties = {
         "bootstrap_servers": address.split(","),
         "bootstrap_timeout_ms": int(settings.connect_timeout_seconds * 1000),
         "security_protocol": settings.security_protocol,
@@ -220,7 +220,7 @@ def client_config(address: str, settings: BrokerClient) -> dict[str, Any]:
         "reconnect_backoff_max_ms": 1000,
         "receive_message_max_bytes": RECEIVE_BYTES,
     }
-    return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in properties.items() if value is not None}
 
 
 def _text(path: object) -> str | None:

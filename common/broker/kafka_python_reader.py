@@ -1,4 +1,4 @@
-"""Reading records with kafka-python."""
+"""Reads records with kafka-python."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from common.broker.watch import TopicWatch
 
 
 class KafkaPythonReader:
-    """Reads all partitions of one topic; partitions that are added later too.
+    """Reads all partitions of one topic, including partitions that are added later.
 
-    While the broker is away polls return nothing, and the reader goes on once it is back.
+    While the broker is unreachable, polls return no records; the reader continues afterwards.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class KafkaPythonReader:
         Raises
         ------
         BrokerError
-            If a position is out of range, the topic was deleted, or it may not be read.
+            If a position is out of range, the topic was deleted, or reading it is not permitted.
         """
         added = self._watch.added()
         if added:
             self._at.update(added)
             self._assign()
         try:
-            found = self._consumer.poll(int(timeout * 1000), max_records)
+            fetched = self._consumer.poll(int(timeout * 1000), max_records)
         except errors.OffsetOutOfRangeError as error:
             raise self._out_of_range(error) from error
         except errors.KafkaError as error:
@@ -54,12 +54,12 @@ class KafkaPythonReader:
                 return []
             message = f"topic {self._topic!r} cannot be read: {error}"
             raise BrokerError(message) from error
-        return self._take(found)
+        return self._take(fetched)
 
     def positions(self) -> dict[int, int]:
-        """For each partition the offset that will be read next."""
+        """Return for each partition the offset that is read next."""
         for partition, at in self._at.items():
-            # The client's may be ahead: it passes over marks of transactions.
+            # The client's position may be ahead: it skips transaction markers.
             position = self._consumer.position(TopicPartition(self._topic, partition), 0)
             self._at[partition] = max(at, position or 0)
         return dict(self._at)
@@ -75,12 +75,12 @@ class KafkaPythonReader:
         for partition, at in self._at.items():
             self._consumer.seek(partitions[partition], at)
 
-    def _take(self, found: Mapping[Any, Sequence[Any]]) -> list[Record]:
-        for at, records in found.items():
-            self._at[at.partition] = records[-1].offset + 1
+    def _take(self, fetched: Mapping[Any, Sequence[Any]]) -> list[Record]:
+        for partition, records in fetched.items():
+            self._at[partition.partition] = records[-1].offset + 1
         return [
             Record(r.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
-            for records in found.values()
+            for records in fetched.values()
             for r in records
         ]
 

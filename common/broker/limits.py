@@ -1,18 +1,18 @@
 """Sizes and delays that both Kafka clients share.
 
-Nothing is compressed: over loopback lz4 writes no faster than none and gzip at 40 % of its rate.
+Records are not compressed: over loopback, lz4 is no faster and gzip reaches 40 % of the rate.
 """
 
 from __future__ import annotations
 
-#: A model of 64 MiB in one record, and what the protocol adds to it.
+#: Room for a model of 64 MiB in one record, and for the protocol's overhead.
 MAX_MESSAGE_BYTES = 68 * 1024 * 1024
-#: What one answer to a fetch may hold; one record more than this is still delivered.
+#: Bytes of one fetch response; a single larger record is still delivered.
 FETCH_BYTES = 32 * 1024 * 1024
-#: A single answer with a record of the greatest size must fit in.
+#: Bytes of the largest response accepted: one record of the largest size must fit.
 RECEIVE_BYTES = 2 * MAX_MESSAGE_BYTES
-#: Records wait this long for company before they are sent.
+#: Time that a producer waits to collect records into one request.
 LINGER_MS = 1
-#: A producer's queue; sending blocks while it is full.
+#: Bounds of a producer's queue; sending blocks while it is full.
 QUEUE_RECORDS = 100_000
 QUEUE_BYTES = 256 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""Where a reader starts."""
+"""Resolves the start position of a reader to offsets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def start_offsets(broker: Broker, topic: str, start: Position) -> dict[int, int]
     Raises
     ------
     BrokerError
-        If there is no such topic, or `start` names a partition that it does not have.
+        If the topic does not exist, or `start` names a partition that it does not have.
     """
     if start == "latest":
         return broker.end_offsets(topic)

@@ -1,4 +1,4 @@
-"""Trying again what a broker refuses for the moment only."""
+"""Retries requests that a broker refuses temporarily, and waits for conditions."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ T = TypeVar("T")
 PAUSE_SECONDS = 0.02
 
 
-def retry(ask: Callable[[], T], seconds: float) -> T:
-    """Return what `ask` returns, asking again for so many seconds while its error is retriable.
+def retry(request: Callable[[], T], seconds: float) -> T:
+    """Return the result of `request`; repeat it for up to `seconds` while its error is retriable.
 
-    A topic that was just created has no leader yet, or not everywhere.
+    For example, a topic that was just created may have no leader yet on some brokers.
     """
     deadline = time.monotonic() + seconds
     while True:
         try:
-            return ask()
+            return request()
         except BrokerError as error:
             if not error.retriable or time.monotonic() > deadline:
                 raise
@@ -34,7 +34,7 @@ def wait_for(condition: Callable[[], bool], seconds: float, what: str) -> None:
     Raises
     ------
     BrokerError
-        If it does not within so many seconds; the text names `what` was waited for.
+        If it does not hold within `seconds`; the text says `what` was waited for.
     """
     deadline = time.monotonic() + seconds
     while not condition():
