@@ -1,4 +1,4 @@
-"""Many examples at once: input lines of an :class:`InputSchema` as columns."""
+"""Parses many input lines of an :class:`InputSchema` at once, into columns."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from common.records.schema import InputSchema
 def parse(
     lines: pa.StringArray, schema: InputSchema, required: Collection[str] = ()
 ) -> tuple[pa.RecordBatch, pa.StringArray]:
-    """Read many lines.
+    """Parse lines into columns of examples.
 
     Parameters
     ----------
     lines : StringArray
         CSV or JSON arrays, one field for each feature of the schema.
     schema : InputSchema
-        What the fields are.
+        The features of the fields.
     required : collection of str
-        Active features that no line may lack.
+        Active features that every line must have.
 
     Returns
     -------
     examples : RecordBatch
-        As long as `lines`; the values of a refused line mean nothing.
+        One row for each line; the values of a refused line are undefined.
     reasons : StringArray
-        Why a line is refused, null where it is good: ``code: message`` with the code
-        ``missing_value``, ``not_a_number`` or ``bad_category``, or a message alone where it is
-        not a line of so many fields.
+        Why a line is refused, null for a valid line: ``code: message`` with the code
+        ``missing_value``, ``not_a_number`` or ``bad_category``, or only a message for a line
+        that cannot be split into the schema's fields.
     """
     lines = lines.cast(pa.string())
     plain = _parse_plain(lines, schema, required)
@@ -53,15 +53,15 @@ def parse(
             bad |= _mask(texts.is_null())
         bad &= _mask(reasons.is_null())
         if bad.any():
-            found = _reasons(name, texts, np.flatnonzero(bad), name in schema.numeric)
-            reasons = pc.coalesce(reasons, sparse_strings(found, len(lines)))
+            bad_rows = _reasons(name, texts, np.flatnonzero(bad), name in schema.numeric)
+            reasons = pc.coalesce(reasons, sparse_strings(bad_rows, len(lines)))
     return pa.RecordBatch.from_pydict(columns), reasons
 
 
 def _parse_plain(
     lines: pa.StringArray, schema: InputSchema, required: Collection[str]
 ) -> pa.RecordBatch | None:
-    """Read lines in bulk; None where one may be other than plain and good."""
+    """Parse lines by Arrow's CSV reader; None if a line may not be plain or not valid."""
     kinds = {
         field: pa.float64() if name in schema.numeric else pa.string()
         for name, field in zip(schema.active, schema.active_fields, strict=True)
@@ -69,14 +69,16 @@ def _parse_plain(
     columns = plain_columns(lines, len(schema.names), kinds)
     if columns is None:
         return None
-    found = pa.RecordBatch.from_arrays(columns, names=list(schema.active))
-    if any(found[name].null_count for name in required):
+    examples = pa.RecordBatch.from_arrays(columns, names=list(schema.active))
+    if any(examples[name].null_count for name in required):
         return None
-    good = (
-        _in_range(found[name]) if name in schema.numeric else not _categories(found[name])[1].any()
+    is_valid = (
+        _in_range(examples[name])
+        if name in schema.numeric
+        else not _categories(examples[name])[1].any()
         for name in schema.active
     )
-    return found if all(good) else None
+    return examples if all(is_valid) else None
 
 
 def _in_range(numbers: pa.DoubleArray) -> bool:
@@ -87,12 +89,12 @@ def _in_range(numbers: pa.DoubleArray) -> bool:
 def check(
     lines: pa.StringArray, schema: InputSchema, required: Collection[str] = ()
 ) -> pa.StringArray:
-    """Return why each line is refused, null where it is good; see :func:`parse`."""
+    """Return why each line is refused, null for a valid line; see :func:`parse`."""
     return parse(lines, schema, required)[1]
 
 
 def _present(field: pa.StringArray) -> pa.StringArray:
-    """Make empty fields null: they are missing."""
+    """Return the field with null in place of empty text, which means a missing value."""
     empty = pc.equal(field, "")
     if not pc.any(empty).as_py():
         return field
@@ -113,7 +115,7 @@ def _categories(texts: pa.StringArray) -> tuple[pa.StringArray, NDArray[np.bool_
 def _reasons(
     name: str, texts: pa.StringArray, rows: NDArray[np.int64], numeric: bool
 ) -> dict[int, str]:
-    """Return for each of `rows` why its value is refused."""
+    """Return the reason why the value is refused, for each of `rows`."""
     values = texts.take(pa.array(rows)).to_pylist()
     return {
         row: refusal(name, text, numeric) for row, text in zip(rows.tolist(), values, strict=True)
@@ -121,6 +123,6 @@ def _reasons(
 
 
 def _mask(values: pa.BooleanArray) -> NDArray[np.bool_]:
-    """Return a mask, False where a value is null."""
-    found: NDArray[np.bool_] = pc.fill_null(values, False).to_numpy(zero_copy_only=False)
-    return found
+    """Return a NumPy mask; nulls become False."""
+    mask: NDArray[np.bool_] = pc.fill_null(values, False).to_numpy(zero_copy_only=False)
+    return mask

@@ -1,4 +1,4 @@
-"""Input lines of a family that learns from examples."""
+"""Checks and keys of input lines, for families that learn from examples."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class ExampleLines:
-    """Input lines of a family that learns from examples; its ``Lines`` derive from this.
+    """Base class of the ``Lines`` of a family that learns from examples.
 
     Parameters
     ----------
     schema : InputSchema
-        What the fields are.
+        The features of the fields.
     required : collection of str
-        Active features that no line may lack.
+        Active features that every line must have.
     """
 
     def __init__(self, schema: InputSchema, required: Collection[str]) -> None:
@@ -28,12 +28,12 @@ class ExampleLines:
         self._required = frozenset(required)
 
     def check(self, lines: pa.StringArray) -> pa.StringArray:
-        """Return why each line is refused, null where it is good."""
-        # Arrow takes 40 MB: a process that reads no lines does not load it.
+        """Return why each line is refused, null for a valid line."""
+        # Imported here: Arrow takes 40 MB, which a process that reads no lines saves.
         from common.records.columns import check
 
         return check(lines, self._schema, self._required)
 
     def key(self, line: str) -> str:
-        """Return the line's CRC-32: examples are independent of one another."""
+        """Return the line's CRC-32, which spreads the lines: examples need no order."""
         return f"{zlib.crc32(line.encode()):08x}"
