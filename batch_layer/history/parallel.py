@@ -1,4 +1,4 @@
-"""Work on a stream of items in threads."""
+"""Applies a function to a stream of items in threads."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ Result = TypeVar("Result")
 def in_threads(
     work: Callable[[Item], Result], items: Iterable[Item], n_threads: int
 ) -> Iterator[Result]:
-    """Work on items in threads, and return the results in order.
+    """Apply `work` to items in threads; yield the results in order.
 
-    Items are taken as threads become free for them, so that few are in memory at once.
+    An item is taken from the stream when a thread is free for it, so that few are in memory.
 
     Parameters
     ----------
     work : callable
-        Releases Python's lock for most of its time.
+        The function; it should release the GIL for most of its time.
     items : iterable
-        What is worked on.
+        Its arguments.
     n_threads : int
-        How many items at once.
+        Number of threads.
     """
     with ThreadPoolExecutor(n_threads) as pool:
         waiting: deque[Future[Result]] = deque()

@@ -64,8 +64,8 @@ class TensorFile:
 
         Raises
         ------
-    ValueError
-        If there is no such array, or it has another type or number of dimensions.
+        ValueError
+            If there is no such array, or it has another type or number of dimensions.
         """
         offset, shape = self._place(name, dtype, n_dimensions)
         flat = np.frombuffer(self._data, dtype, math.prod(shape), offset)
@@ -78,8 +78,8 @@ class TensorFile:
 
         Raises
         ------
-    ValueError
-        If the array is not a matrix of float32.
+        ValueError
+            If the array is not a matrix of float32.
         OSError
             If the file cannot be mapped.
         """
