@@ -1,4 +1,4 @@
-"""What the serving layer asks of a model family, and the defaults for what one leaves out."""
+"""The protocol between the serving layer and a model family, with defaults of optional parts."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class NoPmmlError(Exception):
-    """The model has no PMML form; the message says so to the client, who gets a 404."""
+    """The model has no PMML form; the client gets a 404 with the message."""
 
 
 class ServingModel(Protocol):
-    """One family's model in memory; its module names the class ``Serving``.
+    """One family's model in memory; the class is named ``Serving`` in its module.
 
-    A family's class derives from this one and gets the defaults of `apply_many` and `to_pmml`.
-    A class that does not derive from it gets them too, when its module is looked up.
+    A family's class derives from this one and inherits `apply_many` and `to_pmml`.  A class that
+    does not derive from it gets these two methods when the family is looked up.
 
-    An instance belongs to one generation (with models that are not ours it lives on and
-    follows Oryx's rule of what to keep).  One thread writes (`load`, `apply`), while many
-    read: a reader may see a vector before or after an update, and nothing else in between.
+    An instance belongs to one generation; a model without our headers is loaded into the existing
+    instance, which keeps data by Oryx's rules.  One thread writes (`load`, `apply`) while many
+    threads read: a reader sees a vector from before or from after an update, never a mixture.
     """
 
     def __init__(self, settings: Settings) -> None: ...
@@ -37,14 +37,14 @@ class ServingModel(Protocol):
     @property
     @abstractmethod
     def fraction_loaded(self) -> float:
-        """Share (0 to 1) of the model's expected parts that it holds; 1 if none are expected.
+        """Share (0 to 1) of the model's expected parts that are loaded; 1 if none are expected.
 
-        A family gives it as an attribute of its class or as a property.
+        A family defines it as a class attribute or as a property.
         """
 
     @abstractmethod
     def load(self, model: ModelMessage) -> None:
-        """Take over a model; raises MessageError or StoreError if it cannot be used."""
+        """Load a model; raises MessageError or StoreError if it cannot be used."""
 
     @abstractmethod
     def apply(self, update: str, foreign: bool = False) -> None:
@@ -55,19 +55,19 @@ class ServingModel(Protocol):
         update : str
             The payload.
         foreign : bool
-            The record had no headers of ours and means what it means to Oryx, which for the
-            forest's leaves is a change; with our headers a payload is absolute.
+            Whether the record has no headers of ours.  Its payload then has Oryx's meaning: for a
+            forest's leaf it is a change.  With our headers a payload is absolute.
         """
 
     def apply_many(self, updates: Sequence[str], foreign: bool = False) -> Sequence[MessageError]:
-        """Apply payloads as :meth:`apply` would in this order.
+        """Apply payloads in order, as repeated calls of :meth:`apply`, which is the default.
 
-        By default it does just that; a family overrides it where many at once are less work.
+        A family overrides it if it can apply many payloads with less work.
 
         Returns
         -------
         sequence of MessageError
-            What is wrong with those that cannot be used; all others count.
+            The errors of payloads that cannot be used; all others have been applied.
         """
         refused = []
         for update in updates:
@@ -78,7 +78,7 @@ class ServingModel(Protocol):
         return refused
 
     def to_pmml(self) -> bytes:
-        """Return the model as it is now, with every update applied, as PMML 4.4.
+        """Return the current model, with every update applied, as PMML 4.4.
 
         Raises
         ------
@@ -96,7 +96,7 @@ class Form:
     Attributes
     ----------
     label : str
-        What the row is called.
+        Title of the row.
     path : str
         The request's path under the context path; each ``{name}`` becomes a text field whose
         value is percent-encoded as one segment.  A name with ``=`` in it, ``{item=value}``,
@@ -106,9 +106,9 @@ class Form:
     query : tuple of str
         Names of the query parameters that get a field; empty fields are not sent.
     body : str or None
-        What the body's field says while it is empty; None where there is no body.
+        Placeholder of the body's field; None if the request has no body.
     upload : bool
-        Whether a file can be sent in the body's place.
+        Whether a file can be sent as the body.
     """
 
     label: str
@@ -136,18 +136,18 @@ def no_resources(settings: Settings) -> Blueprint | None:
 
 @dataclass(frozen=True)
 class ServingFamily:
-    """A family's part in the serving layer, as the framework uses it.
+    """A family's part in the serving layer.
 
     Attributes
     ----------
     new_model : callable
-        Makes an empty model; the module's ``Serving``.
+        Returns an empty model; the module's ``Serving``.
     blueprint : callable
-        Makes the family's routes; they ask :func:`serving_layer.routes.model` per request.
+        Returns the family's routes, which call :func:`serving_layer.routes.model` per request.
     console : callable
         Returns the rows of the console page; none by default.
     resources : callable
-        Makes the family's JSON resources, found under ``/v1``; None, the default, if it has none.
+        Returns the family's JSON resources below ``/v1``; None, the default, if it has none.
     """
 
     new_model: Callable[[Settings], ServingModel]
