@@ -1,4 +1,4 @@
-"""The family that the configuration names, with the defaults for what its module leaves out."""
+"""Loads the serving part of the configured family and adds the defaults of optional names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from common.config import ConfigError, Settings
 from common.runtime.families import family_module
 from serving_layer.api import ServingFamily, ServingModel, no_console, no_resources
 
-#: What a class ``Serving`` may leave out.
+#: Methods that a class ``Serving`` may lack.
 OPTIONAL = ("apply_many", "to_pmml")
 
 
@@ -16,8 +16,8 @@ def serving_family(settings: Settings) -> ServingFamily:
     Raises
     ------
     ConfigError
-        If its module cannot be imported, has no ``Serving`` or no ``blueprint``, or ``Serving``
-        is not a class.
+        If its module cannot be imported or lacks ``Serving`` or ``blueprint``, or ``Serving`` is
+        not a class.
     """
     module = family_module(settings.app, "serving_layer", ("Serving", "blueprint"))
     return ServingFamily(
@@ -29,9 +29,9 @@ def serving_family(settings: Settings) -> ServingFamily:
 
 
 def _complete(kind: object) -> type[ServingModel]:
-    """Return a family's class, with the defaults of :class:`ServingModel` for what it lacks.
+    """Return a family's class, with the methods of :class:`ServingModel` that it lacks.
 
-    It is the class itself if it lacks nothing, and a subclass of it otherwise.
+    The result is the class itself if it lacks none of them, and a subclass otherwise.
     """
     if not isinstance(kind, type):
         message = "app: Serving must be a class; see docs/architecture.md"
