@@ -1,4 +1,4 @@
-"""Files with secrets, which nobody but their owner may read."""
+"""Reading files with secrets, which only their owner may read."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 
 class PrivateFileError(OSError):
-    """A file with a secret cannot be read, or others than its owner may; the text says which."""
+    """A file with a secret cannot be read, or is readable by others; the text says which."""
 
 
 def read_private(path: Path) -> bytes:
-    """Read a file whole.
+    """Return the content of a file that only its owner may read.
 
     Raises
     ------
     PrivateFileError
-        If it cannot be read, or group or others have any right to it.
+        If the file cannot be read, or its group or others have any permission on it.
     """
     try:
         with path.open("rb") as file:

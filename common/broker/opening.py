@@ -1,4 +1,4 @@
-"""Opening a broker: the client library that the configuration chooses is imported then."""
+"""Opens a broker, and only then imports the client library that the configuration selects."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def open_broker(settings: Settings, address: str | None = None) -> Broker:
     Parameters
     ----------
     settings : Settings
-        ``broker.client`` chooses the client library: ``auto`` takes confluent-kafka where it
-        is installed and kafka-python otherwise.
+        ``broker.client`` selects the client library: ``auto`` takes confluent-kafka if it is
+        installed and kafka-python otherwise.
     address : str, optional
         ``host:port[,host:port]``; the input topic's broker by default.  ``memory://NAME`` is
         a broker in this process.

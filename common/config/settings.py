@@ -1,11 +1,11 @@
-"""Configuration: one tree of typed settings, the same for every process.
+"""The settings of all processes, as one tree of typed tables.
 
-Sources, the first wins: flags (``--set batch.interval_seconds=60``), environment
+Sources in order of precedence: flags (``--set batch.interval_seconds=60``), environment
 (``GEMSBOK_BATCH__INTERVAL_SECONDS``), the TOML file, defaults.  Keys are those of Oryx in
 snake case.  An unknown key is an error that names the nearest known one.
 
-Each model family declares its own section in ``common/apps/<family>.py`` as ``class
-Settings(Section)``; a user's family in the module that ``app`` names.
+Each model family declares its own section in ``common/apps/<family>`` as ``class
+Settings(Section)``; a user's family does so in the module that ``app`` names.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class InputTopic(Section):
 
     @property
     def dead_letter(self) -> str:
-        """The topic for lines that cannot be read."""
+        """Name of the topic for lines that are refused."""
         return f"{self.name}.dlq"
 
 
@@ -73,7 +73,7 @@ class UpdateTopic(Section):
 
     @property
     def dead_letter(self) -> str:
-        """The topic for records that cannot be used; the speed layer writes it."""
+        """Name of the topic for update records that are refused; the speed layer writes to it."""
         return f"{self.name}.dlq"
 
 
@@ -308,7 +308,7 @@ class Settings(Section):
     def section(self, name: str) -> Any:
         """Return a family's section by its name.
 
-        Typed as Any because each family knows its own class: ``als = settings.section("als")``.
+        The type is Any because only the family knows its class: ``als = settings.section("als")``.
         """
         return getattr(self, name)
 
@@ -322,7 +322,7 @@ class Settings(Section):
 
 
 def fingerprint(settings: Settings) -> str:
-    """Return the SHA-256 (hex) of the configuration; secrets do not go into it."""
-    # Secrets are dumped as asterisks.
+    """Return the SHA-256 (hex) of the configuration, without the values of secrets."""
+    # Pydantic dumps secrets as asterisks.
     values = settings.model_dump(mode="json", by_alias=True)
     return sha256_hex(json.dumps(values, sort_keys=True))

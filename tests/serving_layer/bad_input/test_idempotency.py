@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from common.broker import BrokerError
-from serving_layer.access.shared_ttl_table import PLACES, SPARE
+from serving_layer.access.shared_ttl_table import SET_SLOTS, SLOTS_PER_RECORD
 from serving_layer.request import idempotency
 from serving_layer.request.idempotency import KEEP_SECONDS, Writes
 from tests.serving_layer.bad_input.conftest import AlsServer
@@ -101,7 +101,7 @@ def test_b38_two_at_once_are_written_once(
 def test_keys_are_forgotten_after_a_time_and_beyond_a_number(
     als_serving: Callable[..., AlsServer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(idempotency, "MAX_KEYS", PLACES // SPARE)
+    monkeypatch.setattr(idempotency, "MAX_KEYS", SET_SLOTS // SLOTS_PER_RECORD)
     now = [0.0]
     writes, done = Writes(lambda: now[0]), []
     app = als_serving().served.app
@@ -112,8 +112,8 @@ def test_keys_are_forgotten_after_a_time_and_beyond_a_number(
 
     assert [once(key) for key in ("a", "a")] == [False, True]
     now[0] = 1.0
-    others = [f"b{number}" for number in range(PLACES)]
-    assert [once(key) for key in others] == [False] * PLACES
+    others = [f"b{number}" for number in range(SET_SLOTS)]
+    assert [once(key) for key in others] == [False] * SET_SLOTS
     assert [once(key) for key in (others[-1], "a")] == [True, False]
     now[0] = 1.0 + KEEP_SECONDS
     assert [once(key) for key in ("a", "a")] == [False, True]

@@ -153,15 +153,15 @@ def test_what_changes_and_comes_stays_findable(searched: Searched) -> None:
 def test_changes_are_taken_into_the_cells_although_queries_come_between(
     searched: Searched,
 ) -> None:
-    inverted = searched.index._standing[False]
-    before = len(inverted._recent)
+    inverted = searched.index._indexes[False]
+    before = len(inverted._changes)
     changed = around_centers(3000, seed=10)
     for start in range(0, 3000, 50):
         ids = [f"i{row}" for row in range(start, start + 50)]
         searched.factors.set_many(ids, changed[start : start + 50])
         assert len(searched.one(Query(ASKED[start % 100], 10)).rows) == 10
     # Some of them reach beyond the cells.
-    assert len(inverted._recent) < before + 1200
+    assert len(inverted._changes) < before + 1200
     assert searched.recall([Query(vector, 10) for vector in ASKED]) >= 0.95
 
 
@@ -185,12 +185,12 @@ def test_rows_beyond_the_range_of_the_cells_are_found(searched: Searched) -> Non
 
 def test_the_cells_are_made_anew_when_half_of_the_rows_have_changed(searched: Searched) -> None:
     moved = around_centers(N_ROWS, seed=8)[:, ::-1]
-    before = searched.index._standing[False]
+    before = searched.index._indexes[False]
     for row in range(12_000):
         searched.factors.set(f"i{row}", moved[row])
     searched.one(Query(ASKED[0], 10))
     searched.decided()
-    assert searched.index._standing[False] is not before
+    assert searched.index._indexes[False] is not before
     assert searched.recall([Query(vector, 10) for vector in ASKED]) >= 0.9
 
 
