@@ -86,8 +86,8 @@ def measured(events: Strengths, setup: Setup, options: argparse.Namespace) -> It
     inverse = setup.solver.solve(np.eye(options.features))
     batch = as_lines(events)
     ways = {
-        "loop": (n_loop, lambda: fold_one_by_one(some, vectors, setup.items, inverse)),
-        "maths": (size, lambda: fold_at_once(events, setup)),
+        "loop": (n_loop, lambda: fold_one_by_one(first_events, vectors, setup.items, inverse)),
+        "maths": (size, lambda: fold_vectorised(events, setup)),
         "whole": (size, lambda: folded(setup.speed, batch)),
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}

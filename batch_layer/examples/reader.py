@@ -94,11 +94,11 @@ def read_examples(
             if rows is not None
             for batch in context.read(rows, _COLUMNS)
         )
-        found = _on_driver(reading, batches)
-    n_left_out = context.n_events - len(found.everything)
+        split = _on_driver(reading, batches)
+    n_left_out = context.n_events - len(split.everything)
     if n_left_out > 0:
         log.warning(
-            "%d lines of the history left out: they are not of this input_schema", n_skipped
+            "%d lines of the history left out: they are not of this input_schema", n_left_out
         )
     if len(split.everything):
         return split

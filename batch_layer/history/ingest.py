@@ -274,7 +274,7 @@ def _reasons(settings: Settings):  # type: ignore[no-untyped-def]
     def judge(values: pa.Array) -> pa.Array:
         return read_values(values, lines.read, max_bytes).reasons
 
-    return arrow_udf(reasons, "string")
+    return arrow_udf(judge, "string")
 
 
 def _refuse_rewound(before: SourceOffsets, topic: TopicState) -> None:

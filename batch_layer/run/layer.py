@@ -159,11 +159,11 @@ class BatchLayer:
             Completed steps stay valid: the next run continues after them.
         """
         self.report = Report()
-        ids = self._with.store.ids()
+        ids = self._resources.store.ids()
         # The clock's, and always above those before.
-        timestamp = max(self._with.clock(), ids[-1] + 1 if ids else 0)
-        existing_topic(self._with.update_broker, self._settings.update_topic.name)
-        self._with.store.discard_partial()
+        timestamp = max(self._resources.clock(), ids[-1] + 1 if ids else 0)
+        existing_topic(self._resources.update_broker, self._settings.update_topic.name)
+        self._resources.store.discard_partial()
         parent = self._newest()
         if parent is not None and not self._resources.store.is_published(parent.id):
             log.info("generation %d was stored but not published", parent.id)

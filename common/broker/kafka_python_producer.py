@@ -130,7 +130,7 @@ class _Sent:
         self.total += 1
         self._waiting.append((future, size, producer))
         self._bytes += size
-        if self.total % CHECK_EVERY == 0 or self._bytes > QUEUE_BYTES:
+        if self.total % LOOK_EVERY == 0 or self._bytes > QUEUE_BYTES:
             self._make_room()
 
     def refuse(self, error: errors.KafkaError) -> None:

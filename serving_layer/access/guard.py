@@ -132,7 +132,7 @@ class Guard:
         # Path and query as the client sent them: what its digest is about.
         target, query = sent_path(request.environ), request.environ.get("QUERY_STRING", "")
         target = f"{target}?{query}" if query else target
-        self._digest.check(given.parameters, request.method, target, ha1)
+        self._digest.check(authorization.parameters, request.method, target, ha1)
         if user is None:
             reason = "unknown user"
             raise LoginError(reason)

@@ -202,8 +202,8 @@ class Generations:
         apply_many: Callable[[Sequence[str]], Sequence[MessageError]],
         updates: Sequence[str],
     ) -> None:
-        for start in range(0, len(updates), AT_ONCE):
-            some = updates[start : start + AT_ONCE]
+        for start in range(0, len(updates), UPDATES_PER_CALL):
+            some = updates[start : start + UPDATES_PER_CALL]
             refused = apply_many(some)
             self.counts["updates"] += len(some) - len(refused)
             for error in refused:

@@ -108,7 +108,7 @@ class _Around:
         if isinstance(incoming.routing_exception, RequestRedirect):
             # A path with an additional or missing slash is another path: there are no redirects.
             raise not_found()
-        if asked.method in _WRITES and view is not None:
+        if incoming.method in _WRITES and view is not None:
             # Before the body is looked at (Oryx's rule).
             if not getattr(view, "reads", False) and read_only():
                 raise ApiError(403, "read_only", "Serving Layer is read-only")
