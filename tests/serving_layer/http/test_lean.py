@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import pytest
-from flask import Response, request, session
+from flask import Blueprint, Flask, Response, request, request_tearing_down, session
+from flask.sansio.app import App
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import MapAdapter, RequestRedirect
 from werkzeug.test import EnvironBuilder
@@ -123,3 +125,38 @@ def test_functions_are_called_as_they_are_unless_async() -> None:
     assert app.ensure_sync(environ) is environ
     with pytest.raises(RuntimeError, match="async"):
         app.ensure_sync(later)
+
+
+@pytest.mark.parametrize("of_blueprint", [False, True])
+def test_what_comes_before_and_after_a_route_is_called(of_blueprint: bool) -> None:
+    app = app_with()
+    routes = Blueprint("routes", __name__)
+    routes.add_url_rule("/a/<x>", view_func=lambda x: called.append(x) or "view")
+    called: list[str] = []
+    hooked = routes if of_blueprint else app
+    app.before_request(lambda: called.append("first"))
+    hooked.before_request(lambda: called.append("second"))
+    hooked.before_request(lambda: "enough" if request.args else None)
+    hooked.teardown_request(lambda error: called.append("end"))
+    app.register_blueprint(routes)
+    assert app.test_client().get("/a/1").text == "view"
+    assert called == ["first", "second", "1", "end"]
+    called.clear()
+    assert app.test_client().get("/a/1?b").text == "enough"
+    assert called == ["first", "second", "end"]
+
+
+def test_who_listens_for_a_requests_end_is_told() -> None:
+    app = app_with("/a")
+    told: list[object] = []
+    with request_tearing_down.connected_to(lambda sender, **given: told.append(sender), app):
+        app.test_client().get("/a")
+    assert told == [app]
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, value in vars(LeanFlask).items() if isinstance(value, FunctionType)]
+)
+def test_flask_still_has_what_is_overridden(name: str) -> None:
+    own = {"route_of"}
+    assert (name in vars(Flask) | vars(App)) == (name not in own)
