@@ -73,14 +73,14 @@ def bare_flask() -> object:
 
 
 def _run_bridge(port: int) -> None:
-    from common import config
+    from common.runtime.configuration import load as configuration
     from serving_layer.apps.wordcount import Serving
     from serving_layer.run.app import create_app
     from serving_layer.transport.server import HttpServer, limits
     from serving_layer.transport.sockets import bind
     from tests.serving_layer.held import Held
 
-    settings = config.load(
+    settings = configuration(
         flags={"app": "wordcount", "serving.api.threads": THREADS}, environment={}
     )
     model = Serving(settings)

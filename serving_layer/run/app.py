@@ -19,7 +19,7 @@ from serving_layer.access.admission import AdmissionPolicy
 from serving_layer.events.ingest import read_only
 from serving_layer.http.errors import ApiError, error_response, from_http
 from serving_layer.http.lean import LeanFlask, LeanResponse
-from serving_layer.http.paths import BAD_PATH, RawPath, not_found, sent_path, use_segments
+from serving_layer.http.paths import BAD_PATH, not_found, sent_path, use_segments
 from serving_layer.http.problem import concerns, problem_response
 from serving_layer.http.request_id import request_id
 from serving_layer.operations import routes
@@ -42,7 +42,7 @@ COMPRESS_LEVEL = 4
 _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
-def create_app(settings: Settings, current: ModelSource, producer: Producer | None) -> Flask:
+def create_app(settings: Settings, current: ModelSource, producer: Producer | None) -> LeanFlask:
     """Create the application.
 
     Parameters
@@ -60,7 +60,12 @@ def create_app(settings: Settings, current: ModelSource, producer: Producer | No
         If the family cannot be imported or lacks a required name, or the file of users cannot
         be used.
     """
-    app = LeanFlask("serving_layer", static_folder=None, template_folder="console/templates")
+    app = LeanFlask(
+        "serving_layer",
+        static_folder=None,
+        template_folder="console/templates",
+        context_path=settings.serving.api.context_path,
+    )
     use_segments(app.url_map)
     lines = input_lines(settings)
     family = serving_family(settings)
@@ -80,7 +85,6 @@ def create_app(settings: Settings, current: ModelSource, producer: Producer | No
     resources = family.resources(settings)
     if resources is not None:
         app.register_blueprint(resources)
-    app.wsgi_app = RawPath(app.wsgi_app, settings.serving.api.context_path)  # type: ignore[method-assign]
     return app
 
 

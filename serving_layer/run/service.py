@@ -10,12 +10,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from flask import Flask
-
-from common.broker import open_broker
+from common.broker import Broker, open_broker
 from common.config import Settings
 from common.store.generations import ModelStore
 from serving_layer.events.producer import LazyProducer
+from serving_layer.http.lean import LeanFlask
 from serving_layer.model.consumer import Consumer
 from serving_layer.model.generations import Sources
 from serving_layer.operations.worker_status import State, WorkerStatus
@@ -38,7 +37,7 @@ class Service:
     """The application with its consumer and producer; without threads and connections at first."""
 
     settings: Settings
-    app: Flask
+    app: LeanFlask
     consumer: Consumer
     producer: LazyProducer | None
 
