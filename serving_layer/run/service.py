@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from common.broker import Broker, open_broker
+from common.broker import open_broker
 from common.config import Settings
 from common.store.generations import ModelStore
 from serving_layer.events.producer import LazyProducer
