@@ -112,5 +112,7 @@ def _reasons(
 
 def _mask(values: pa.BooleanArray) -> NDArray[np.bool_]:
     """Return a mask, False where a value is null."""
-    found: NDArray[np.bool_] = pc.fill_null(values, False).to_numpy(zero_copy_only=False)
+    if values.null_count:
+        values = pc.fill_null(values, False)
+    found: NDArray[np.bool_] = values.to_numpy(zero_copy_only=False)
     return found
