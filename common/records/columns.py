@@ -113,6 +113,8 @@ def _reasons(
 
 
 def _mask(values: pa.BooleanArray) -> NDArray[np.bool_]:
-    """Return a NumPy mask; nulls become False."""
-    mask: NDArray[np.bool_] = pc.fill_null(values, False).to_numpy(zero_copy_only=False)
+    """Return a mask, False where a value is null."""
+    if values.null_count:
+        values = pc.fill_null(values, False)
+    mask: NDArray[np.bool_] = values.to_numpy(zero_copy_only=False)
     return mask
