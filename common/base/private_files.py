@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 
@@ -30,3 +31,19 @@ def read_private(path: Path) -> bytes:
         message = f"{path} can be read by others (mode {mode:o}): chmod 600 {path}"
         raise PrivateFileError(message)
     return data
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file at once, so that a reader finds the old text or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A file that `mkstemp` makes has mode 600 from its first moment.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -10,17 +10,15 @@ enough to log in, so the file must be readable by its owner only.
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from common.base.hashing import sha256_hex
-from common.base.private_files import PrivateFileError, read_private
+from common.base.private_files import PrivateFileError, read_private, write_private
 
 Kind = Literal["bearer", "digest"]
 
@@ -111,18 +109,7 @@ def read_users(path: Path) -> list[User]:
 def write_users(path: Path, users: Iterable[User]) -> None:
     """Replace the file of users atomically; only its owner may read it."""
     content = json.dumps({"users": [asdict(user) for user in users]}, indent=2) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # `mkstemp` creates the file with mode 600.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_private(path, content)
 
 
 def _user(entry: dict[str, Any]) -> User:

@@ -7,14 +7,10 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from common.config import Settings
 from common.config.sources import flag_pairs
 from common.runtime.configuration import load
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger(__name__)
 
