@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from pyspark.sql import functions as F
+from pyspark.sql.functions import arrow_udf  # type: ignore[attr-defined]
 
 from batch_layer.history.table import History, SourceOffsets
 from common.base.failpoint import failpoint
@@ -208,8 +210,6 @@ class _Sink:
 
     def _checked(self, batch: DataFrame, complete: SourceOffsets) -> DataFrame:
         """Return the rows beyond what is complete, as the history wants them, with reasons."""
-        from pyspark.sql import functions as F
-
         return (
             batch.select(
                 F.lit(complete.topic_id).alias("topic_id"),
@@ -225,8 +225,6 @@ class _Sink:
 
     def _summary(self, checked: DataFrame, before: SourceOffsets) -> tuple[SourceOffsets, int, int]:
         """Return the next offsets, the number of lines, and how many of them are refused."""
-        from pyspark.sql import functions as F
-
         found = (
             checked.groupBy("partition")
             .agg(F.max("offset").alias("newest"), F.count("*"), F.count("reason"))
@@ -255,8 +253,6 @@ def _letter(row: Row, topic: str) -> DeadLetter:
 
 def _is_new(complete: SourceOffsets) -> Column:
     """Return the condition of records that the history does not hold yet."""
-    from pyspark.sql import functions as F
-
     held = F.lit(False)
     for partition, offset in complete.offsets.items():
         held |= (F.col("partition") == partition) & (F.col("offset") < offset)
@@ -264,15 +260,11 @@ def _is_new(complete: SourceOffsets) -> Column:
 
 
 def _text(column: str) -> Column:
-    from pyspark.sql import functions as F
-
     return F.col(column).cast("string").alias(column)
 
 
 def _reasons(settings: Settings):  # type: ignore[no-untyped-def]
     """Return the function of Spark that says why lines are refused."""
-    from pyspark.sql.functions import arrow_udf  # type: ignore[attr-defined]
-
     lines, max_bytes = input_lines(settings), settings.input_topic.max_line_bytes
 
     def judge(values: pa.Array) -> pa.Array:

@@ -29,7 +29,7 @@ class ExampleLines:
 
     def check(self, lines: pa.StringArray) -> pa.StringArray:
         """Return why each line is refused, null where it is good."""
-        # Arrow takes 40 MB: a process that reads no lines does not load it.
+        # Arrow takes 34 MB: a process that reads no lines does not load it.
         from common.records.columns import check
 
         return check(lines, self._schema, self._required)

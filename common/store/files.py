@@ -85,6 +85,7 @@ class RemoteFiles:
 
     def folders(self) -> list[str]:
         """Return the names of the folders in the root; none where it does not exist."""
+        # Loaded by :func:`store_files`, and not with a store in a local folder.
         from pyarrow import fs
 
         entries = self._fs.get_file_info(fs.FileSelector(self.root, allow_not_found=True))
