@@ -87,6 +87,7 @@ def run(settings: Settings, options: argparse.Namespace, lock: Path) -> None:
     """
     input_lines(settings)
     family_module(settings.app, "batch_layer", ("Batch",))
+    # 90 MB and half a second, Spark among it: not to be told of a mistake, nor before the lock.
     from batch_layer.run.layer import BatchLayer, Resources
 
     with ExitStack() as stack:
@@ -113,6 +114,7 @@ def session(settings: Settings) -> SparkSession:
     SparkSetupError
         If the jars are missing, or were not given to spark-submit.
     """
+    # Spark's, which is imported after the lock.
     from py4j.java_gateway import JavaClass
     from pyspark.sql import SparkSession
 

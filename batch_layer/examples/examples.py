@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+from pyspark.sql import functions as F
 
 from common.records.columns import parse
 from common.records.encoding import Encoding, Matrix
@@ -89,8 +90,6 @@ class SparkExamples:
 
     def encoding(self) -> Encoding:
         """Return the encoding of the categories that occur, sorted."""
-        from pyspark.sql import functions as F
-
         named = zip(self.schema.active, self.table.columns, strict=False)
         columns = {name: column for name, column in named if name in self.schema.categorical}
         if not columns:
@@ -120,8 +119,9 @@ class SparkExamples:
         DataFrame
             Columns ``features`` (vector) and, if `with_label`, ``label`` (double).
         """
+        # What brings pandas with it, 50 MB, stays out of the executors' workers, which import this
+        # module for its functions.
         from pyspark.ml.functions import array_to_vector
-        from pyspark.sql import functions as F
 
         schema = self.schema
 

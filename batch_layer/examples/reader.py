@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from batch_layer.api import BatchContext
 from batch_layer.examples.examples import (
@@ -127,9 +129,6 @@ def _on_driver(reading: Reading, rows: Iterable[pa.RecordBatch]) -> Split[Traini
 def _on_executors(
     reading: Reading, new_data: DataFrame, past_data: DataFrame | None
 ) -> Split[TrainingExamples]:
-    from pyspark.sql import functions as F
-    from pyspark.sql.pandas.types import from_arrow_schema
-
     # What executors hold: features by number, and which examples are held out.
     features = ((name in reading.schema.numeric, n) for n, name in enumerate(reading.schema.active))
     kinds = [(f"c{n}", pa.float64() if numeric else pa.string()) for numeric, n in features]

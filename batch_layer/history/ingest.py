@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from pyspark.sql import functions as F
+from pyspark.sql.functions import arrow_udf  # type: ignore[attr-defined]
 
 from batch_layer.history.table import History, SourceOffsets
 from common.base.failpoint import failpoint
@@ -208,8 +210,6 @@ class _Sink:
 
     def _checked(self, batch: DataFrame, complete: SourceOffsets) -> DataFrame:
         """Return the rows that are not in the history yet, with its columns and a ``reason``."""
-        from pyspark.sql import functions as F
-
         return (
             batch.select(
                 F.lit(complete.topic_id).alias("topic_id"),
@@ -225,8 +225,6 @@ class _Sink:
 
     def _summary(self, checked: DataFrame, before: SourceOffsets) -> tuple[SourceOffsets, int, int]:
         """Return the next offsets, the number of lines, and the number of refused lines."""
-        from pyspark.sql import functions as F
-
         counts = (
             checked.groupBy("partition")
             .agg(F.max("offset").alias("newest"), F.count("*"), F.count("reason"))
@@ -251,8 +249,6 @@ class _Sink:
 
 def _is_new(complete: SourceOffsets) -> Column:
     """Return the condition that a record is not in the history yet."""
-    from pyspark.sql import functions as F
-
     held = F.lit(False)
     for partition, offset in complete.offsets.items():
         held |= (F.col("partition") == partition) & (F.col("offset") < offset)
@@ -260,15 +256,11 @@ def _is_new(complete: SourceOffsets) -> Column:
 
 
 def _text(column: str) -> Column:
-    from pyspark.sql import functions as F
-
     return F.col(column).cast("string").alias(column)
 
 
 def _reasons(settings: Settings):  # type: ignore[no-untyped-def]
     """Return a Spark UDF from a line's value to the reason why it is refused, or null."""
-    from pyspark.sql.functions import arrow_udf  # type: ignore[attr-defined]
-
     lines, max_bytes = input_lines(settings), settings.input_topic.max_line_bytes
 
     def judge(values: pa.Array) -> pa.Array:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
+from pyspark.sql import functions as F
 
 from batch_layer.history.files import FileReader
 from batch_layer.history.table import COLUMNS
@@ -44,8 +45,6 @@ class HistorySplit:
 
 def split_history(rows: DataFrame, topic_id: str, cut: Mapping[int, int]) -> HistorySplit:
     """Split a version of the history at a topic's cut; count both sides in one pass."""
-    from pyspark.sql import functions as F
-
     is_new = at_or_after(topic_id, cut, F.col)
     counts = rows.groupBy(is_new.alias("new")).agg(
         F.count("*").alias("rows"),

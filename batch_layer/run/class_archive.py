@@ -12,6 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pyspark.sql import SparkSession
+
 from batch_layer.history.table import SCHEMA, History, SourceOffsets
 from common.base.paths import home
 from common.config import Spark
@@ -44,8 +46,6 @@ def make(state: Path) -> Path:
 
 
 def _session(state: Path, new: Path) -> SparkSession:
-    from pyspark.sql import SparkSession
-
     options = f'-Xlog:disable -Xlog:all=error:stderr "-XX:ArchiveClassesAtExit={new}"'
     table = Spark(master="local[2]", config={"spark.driver.extraJavaOptions": options})
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 from common.factors.columns import Lists, Texts
 from common.factors.matrix import all_finite
@@ -81,10 +82,9 @@ def write_factors(
     known_items : ListArray, optional
         As in :class:`StoredFactors`.
     """
-    # Imported here: only the batch layer writes.
+    # Arrow takes 34 MB of a process that only reads, and only the batch layer writes.
     import pyarrow as pa
     import pyarrow.compute as pc
-    from safetensors.numpy import save_file
 
     column = pa.array(ids, pa.string())
     text = pc.binary_join(pa.ListArray.from_arrays([0, len(column)], column), "")[0].as_buffer()

@@ -60,6 +60,7 @@ class Candidates:
     """
 
     def __init__(self, vectors: Vectors, extent: Extent, n_cells: int) -> None:
+        # 15 MB, which only an approximate index takes.
         import faiss
 
         _use_one_thread(faiss)
