@@ -47,7 +47,7 @@ _GROUP_ROWS = 128
 #: Groups for each row wanted, at least: with fewer the bound would prune little.
 _GROUPS_PER_RESULT = 8
 #: Bytes of all group maxima of one pass; queries that need more are answered in several.
-_MAXIMA_BYTES = 64 * 1024 * 1024
+MAXIMA_BYTES = 64 * 1024 * 1024
 #: Rows scored again at once.
 _RESCORE_ROWS = 16_384
 _UNIT_ROUNDOFF = 2.0**-24
@@ -146,10 +146,15 @@ class ExactIndex:
         What is searched; always as it is now.
     workers : int, optional
         Threads that share a pass; one for each core by default.
+    maxima_bytes : int
+        Of all group maxima of one pass.
     """
 
-    def __init__(self, factors: LiveFactors, workers: int | None = None) -> None:
+    def __init__(
+        self, factors: LiveFactors, workers: int | None = None, maxima_bytes: int = MAXIMA_BYTES
+    ) -> None:
         self.factors = factors
+        self._maxima_bytes = maxima_bytes
         self._workers = workers or len(os.sched_getaffinity(0))
         self._pool = ThreadPoolExecutor(max(1, self._workers - 1), "top-n")
         threadpool_limits(limits=1, user_api="blas")
@@ -167,7 +172,8 @@ class ExactIndex:
         left = sorted(range(len(queries)), key=lambda at: queries[at].n)
         while left:
             vectors = self.factors.matrix.vectors
-            at_once = _queries_at_once(len(vectors), [queries[at].n for at in left])
+            wanted = [queries[at].n for at in left]
+            at_once = _queries_at_once(len(vectors), wanted, self._maxima_bytes)
             part, left = left[:at_once], left[at_once:]
             part.sort(key=lambda at: queries[at].cosine)
             tops = self._pass([queries[at] for at in part])
@@ -295,10 +301,10 @@ def _members(n_rows: int, n: int) -> int:
     return _power_of_two(min(_GROUP_ROWS, n_rows // (_GROUPS_PER_RESULT * n)))
 
 
-def _queries_at_once(n_rows: int, wanted: Sequence[int]) -> int:
+def _queries_at_once(n_rows: int, wanted: Sequence[int], maxima_bytes: int) -> int:
     """Return how many of the queries, whose numbers of rows ascend, fit into one pass."""
     bytes_each = [4 * n_rows // _members(n_rows, n) for n in wanted]
-    fitting = sum(at * each <= _MAXIMA_BYTES for at, each in enumerate(bytes_each, 1))
+    fitting = sum(at * each <= maxima_bytes for at, each in enumerate(bytes_each, 1))
     return max(1, fitting)
 
 

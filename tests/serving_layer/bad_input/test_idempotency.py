@@ -14,7 +14,6 @@ import pytest
 
 from common.broker import BrokerError
 from serving_layer.access.shared_ttl_table import PLACES, SPARE
-from serving_layer.request import idempotency
 from serving_layer.request.idempotency import KEEP_SECONDS, Writes
 from tests.serving_layer.bad_input.conftest import AlsServer
 from tests.serving_layer.bad_input.requests import post
@@ -99,11 +98,10 @@ def test_b38_two_at_once_are_written_once(
 
 
 def test_keys_are_forgotten_after_a_time_and_beyond_a_number(
-    als_serving: Callable[..., AlsServer], monkeypatch: pytest.MonkeyPatch
+    als_serving: Callable[..., AlsServer],
 ) -> None:
-    monkeypatch.setattr(idempotency, "MAX_KEYS", PLACES // SPARE)
     now = [0.0]
-    writes, done = Writes(lambda: now[0]), []
+    writes, done = Writes(lambda: now[0], PLACES // SPARE), []
     app = als_serving().served.app
 
     def once(key: str) -> bool:

@@ -27,9 +27,13 @@ from serving_layer.search import (
 Array = NDArray[np.float32]
 
 
-def index_of(vectors: Array, workers: int | None = None) -> ExactIndex:
+def factors_of(vectors: Array) -> LiveFactors:
     ids = [f"i{row}" for row in range(len(vectors))]
-    return ExactIndex(LiveFactors(FactorMatrix(vectors.shape[1], ids, vectors)), workers)
+    return LiveFactors(FactorMatrix(vectors.shape[1], ids, vectors))
+
+
+def index_of(vectors: Array, workers: int | None = None) -> ExactIndex:
+    return ExactIndex(factors_of(vectors), workers)
 
 
 def brute_force(vectors: Array, query: Query) -> Top:
@@ -159,11 +163,11 @@ def test_any_matrix_equals_brute_force(data: st.DataObject) -> None:
         assert_same(top, brute_force(vectors, query))
 
 
-def test_a_pass_that_would_need_too_much_memory_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving_layer.search.exact._MAXIMA_BYTES", 4 * 1000)
+def test_a_pass_that_would_need_too_much_memory_is_split() -> None:
     vectors = random_vectors(1000, 3)
     queries = [Query(vector, 900) for vector in random_vectors(5, 3, seed=8)]
-    for top, query in zip(index_of(vectors).top_n(queries), queries, strict=True):
+    index = ExactIndex(factors_of(vectors), maxima_bytes=4 * 1000)
+    for top, query in zip(index.top_n(queries), queries, strict=True):
         assert_same(top, brute_force(vectors, query))
 
 
