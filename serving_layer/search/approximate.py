@@ -88,6 +88,10 @@ class ApproximateIndex:
         """Whether answers by this measure are approximate now."""
         return cosine in self._standing
 
+    def standing(self, cosine: bool = False) -> IvfIndex | None:
+        """Return what gives the approximate answers by this measure; None where they are exact."""
+        return self._standing.get(cosine)
+
     def is_quick(self, n: int) -> bool:
         """Whether `n` rows by inner product, excluded ones among them, take a look at few."""
         inverted = self._standing.get(False)

@@ -62,6 +62,11 @@ class IvfIndex:
         held = len(self._candidates) if self._candidates else 0
         return self._changed > _CHANGED_SHARE * held or len(self._recent) > _OUTSIDE_ROWS
 
+    @property
+    def n_apart(self) -> int:
+        """How many rows are scanned beside the cells."""
+        return len(self._recent)
+
     def close(self) -> None:
         """Follow the factors no more."""
         self._factors.unfollow(self._recent)

@@ -5,6 +5,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import numpy as np
 import pytest
@@ -45,11 +46,13 @@ ASKED = around_centers(100, seed=3)
 class Searched:
     """An approximate index, and the exact one beside it."""
 
-    def __init__(self, items: Array, above: int = 1000) -> None:
+    def __init__(self, items: Array, above: int = 1000, askers: Array = USERS) -> None:
         ids = [f"i{row}" for row in range(len(items))]
         self.factors = LiveFactors(FactorMatrix(items.shape[1], ids, items.copy()))
         self.exact = ExactIndex(self.factors)
-        self.index = ApproximateIndex(self.exact, lambda: USERS, Approximation(above, 0.95, seed=1))
+        self.index = ApproximateIndex(
+            self.exact, lambda: askers, Approximation(above, 0.95, seed=1)
+        )
 
     def decided(self) -> Searched:
         """Wait until it has been found out whether it may be approximate."""
@@ -153,15 +156,17 @@ def test_what_changes_and_comes_stays_findable(searched: Searched) -> None:
 def test_changes_are_taken_into_the_cells_although_queries_come_between(
     searched: Searched,
 ) -> None:
-    inverted = searched.index._standing[False]
-    before = len(inverted._recent)
+    inverted = searched.index.standing()
+    assert inverted is not None
+    before = inverted.n_apart
     changed = around_centers(3000, seed=10)
     for start in range(0, 3000, 50):
         ids = [f"i{row}" for row in range(start, start + 50)]
         searched.factors.set_many(ids, changed[start : start + 50])
         assert len(searched.one(Query(ASKED[start % 100], 10)).rows) == 10
     # Some of them reach beyond the cells.
-    assert len(inverted._recent) < before + 1200
+    assert searched.index.standing() is inverted
+    assert inverted.n_apart < before + 1200
     assert searched.recall([Query(vector, 10) for vector in ASKED]) >= 0.95
 
 
@@ -185,12 +190,13 @@ def test_rows_beyond_the_range_of_the_cells_are_found(searched: Searched) -> Non
 
 def test_the_cells_are_made_anew_when_half_of_the_rows_have_changed(searched: Searched) -> None:
     moved = around_centers(N_ROWS, seed=8)[:, ::-1]
-    before = searched.index._standing[False]
+    before = searched.index.standing()
     for row in range(12_000):
         searched.factors.set(f"i{row}", moved[row])
     searched.one(Query(ASKED[0], 10))
     searched.decided()
-    assert searched.index._standing[False] is not before
+    assert searched.index.stands()
+    assert searched.index.standing() is not before
     assert searched.recall([Query(vector, 10) for vector in ASKED]) >= 0.9
 
 
@@ -223,18 +229,22 @@ def test_few_rows_are_scanned_until_there_are_more() -> None:
     assert searched.recall([Query(vector, 10) for vector in ASKED]) >= 0.95
 
 
-def test_a_build_that_fails_leaves_exact_answers(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*given: object) -> None:
+class NoMemory:
+    """Stands for vectors of users that there is no memory to copy."""
+
+    def __len__(self) -> int:
+        return len(USERS)
+
+    def __getitem__(self, rows: object) -> Array:
         message = "no memory"
         raise MemoryError(message)
 
-    monkeypatch.setattr("serving_layer.search.ivf.Candidates", fail)
-    searched = Searched(ITEMS).decided()
+
+def test_a_build_that_fails_leaves_exact_answers(caplog: pytest.LogCaptureFixture) -> None:
+    searched = Searched(ITEMS, askers=cast(Array, NoMemory())).decided()
     assert "no memory" in caplog.text
     assert searched.recall([Query(vector, 10) for vector in ASKED]) == 1
-    assert not searched.factors._watchers
+    assert searched.factors.n_watchers == 0
 
 
 def test_nothing_keeps_a_model_alive_that_nobody_uses() -> None:
