@@ -24,7 +24,7 @@ import kafka
 
 from benchmarks import report
 from common.broker import Broker, open_broker, read_all
-from common.broker.limits import FETCH_BYTES, LINGER_MS
+from common.broker.kafka_clients import FETCH_BYTES, LINGER_MS
 from common.config import Settings
 from stack.local_kafka import LocalKafka
 

@@ -92,7 +92,7 @@ def folding(sizes: Sequence[int]) -> Iterator[Curve]:
         speed = fold_in.loaded(Path(folder), users, items)
         for size in sizes:
             events = fold_in.as_lines(fold_in.drawn(random, size, options))
-            call = partial(speed.build_updates, events)
+            call = partial(fold_in.folded, speed, events)
             times.append(1000 * min(fold_in.cpu_seconds(call) for _ in range(3)))
             peaks.append(peak_mb(call))
     yield Curve("a micro-batch", "events", "ms of CPU", sizes, times)

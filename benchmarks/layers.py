@@ -25,9 +25,10 @@ from batch_layer.history.split import HistorySplit, split_history
 from common.base import paths
 from common.config import Settings, Spark
 from common.replica.updates import stored
-from common.runtime.families import family_module
+from common.runtime.families import family_module, input_lines
 from common.runtime.spark import spark_properties
 from common.store.generations import Generation, Manifest, ModelStore
+from speed_layer.api import Events
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -119,12 +120,13 @@ def serve(settings: Settings, generation: Generation) -> Any:
 def follow(
     settings: Settings, generation: Generation, micro_batches: Sequence[pa.RecordBatch]
 ) -> Any:
-    """Load a generation, and let the speed layer fold micro-batches in."""
+    """Load a generation, and let the speed layer fold micro-batches in; they hold lines."""
     speed = family_module(settings.app, "speed_layer", ("Speed",)).Speed(settings)
     speed.load(stored(generation))
     model = serve(settings, generation)
-    for events in micro_batches:
-        for update in speed.build_updates(events):
+    lines, limit = input_lines(settings), settings.input_topic.max_line_bytes
+    for rows in micro_batches:
+        for update in speed.build_updates(Events.read(rows, lines.read, limit)):
             model.apply(update)
     return model
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +17,7 @@ from stack.errors import UserError
 from stack.topics import WantedTopic, broker_errors, create_topics, wanted_topics
 
 if TYPE_CHECKING:
+    from common.api import InputLines
     from common.broker import Reader, Record
     from common.config import Settings
 
@@ -76,17 +76,22 @@ def tail(
 @app.command()
 def send(file: File, conf: Conf = None, sets: Sets = None, as_json: Json = False) -> None:
     """Write a file's lines to the input topic, unchecked; blank ones are left out."""
+    import pyarrow as pa
+
     from common.broker import open_broker
 
     settings = settings_of(conf, sets)
     topic = settings.input_topic.name
-    key = key_function(settings)
+    family = _input_lines(settings)
     sent = 0
     with broker_errors(), open_broker(settings) as broker, ExitStack() as opened:
         producer = broker.producer()
         opened.callback(producer.close)
         for chunk in read_chunks(file):
-            records = [(key(line), line) for line in chunk.lines if line.strip()]
+            lines = [line for line in chunk.lines if line.strip()]
+            # The batch layer sets aside what cannot be read; until then any partition will do.
+            columns = family.read(pa.array(lines, pa.string())).columns
+            records = zip(family.keys(lines, columns), lines, strict=True)
             sent += producer.send_all(topic, records)
     if as_json:
         print_json({"topic": topic, "sent": sent})
@@ -94,30 +99,15 @@ def send(file: File, conf: Conf = None, sets: Sets = None, as_json: Json = False
         print(f"{sent} lines sent to {topic}.")
 
 
-def key_function(settings: Settings) -> Callable[[str], str]:
-    """Return the family's key of a line; the line's CRC-32 where the family cannot tell one.
-
-    Raises
-    ------
-    UserError
-        If the family cannot be imported, or the settings contradict themselves.
-    """
+def _input_lines(settings: Settings) -> InputLines:
+    """Return the family's rules; raises UserError where it, or the settings, cannot be used."""
     from common.config import ConfigError
     from common.runtime.families import input_lines
 
     try:
-        key = input_lines(settings).key
+        return input_lines(settings)
     except ConfigError as error:
         raise UserError(str(error)) from None
-
-    def key_of(line: str) -> str:
-        try:
-            return key(line)
-        except (ValueError, IndexError):
-            # The batch layer sets such a line aside; until then any partition will do.
-            return f"{zlib.crc32(line.encode()):08x}"
-
-    return key_of
 
 
 def _open_readers(

@@ -24,8 +24,8 @@ class NoPmmlError(Exception):
 class ServingModel(Protocol):
     """One family's model in memory; its module names the class ``Serving``.
 
-    A family's class derives from this one and gets the defaults of `apply_many` and `to_pmml`.
-    A class that does not derive from it gets them too, when its module is looked up.
+    A family's class derives from this one, and so has the defaults of `apply_many`,
+    `apply_many_foreign` and `to_pmml`.
 
     An instance belongs to one generation (with models that are not ours it lives on and
     follows Oryx's rule of what to keep).  One thread writes (`load`, `apply`), while many
@@ -47,19 +47,10 @@ class ServingModel(Protocol):
         """Take over a model; raises MessageError or StoreError if it cannot be used."""
 
     @abstractmethod
-    def apply(self, update: str, foreign: bool = False) -> None:
-        """Apply the payload of one ``UP``; raises MessageError if it cannot be read.
+    def apply(self, update: str) -> None:
+        """Apply the payload of one ``UP``; raises MessageError if it cannot be read."""
 
-        Parameters
-        ----------
-        update : str
-            The payload.
-        foreign : bool
-            The record had no headers of ours and means what it means to Oryx, which for the
-            forest's leaves is a change; with our headers a payload is absolute.
-        """
-
-    def apply_many(self, updates: Sequence[str], foreign: bool = False) -> Sequence[MessageError]:
+    def apply_many(self, updates: Sequence[str]) -> Sequence[MessageError]:
         """Apply payloads as :meth:`apply` would in this order.
 
         By default it does just that; a family overrides it where many at once are less work.
@@ -69,13 +60,19 @@ class ServingModel(Protocol):
         sequence of MessageError
             What is wrong with those that cannot be used; all others count.
         """
-        refused = []
-        for update in updates:
-            try:
-                self.apply(update, foreign)
-            except MessageError as error:
-                refused.append(error)
-        return refused
+        return apply_each(self.apply, updates)
+
+    def apply_many_foreign(self, updates: Sequence[str]) -> Sequence[MessageError]:
+        """Apply payloads of ``UP`` records that have no headers of ours, as Oryx means them.
+
+        By default they mean what they mean with our headers.
+
+        Returns
+        -------
+        sequence of MessageError
+            What is wrong with those that cannot be used; all others count.
+        """
+        return self.apply_many(updates)
 
     def to_pmml(self) -> bytes:
         """Return the model as it is now, with every update applied, as PMML 4.4.
@@ -87,6 +84,17 @@ class ServingModel(Protocol):
         """
         message = "a model of this family has no PMML form"
         raise NoPmmlError(message)
+
+
+def apply_each(apply: Callable[[str], None], updates: Sequence[str]) -> list[MessageError]:
+    """Apply payloads one by one; returns what is wrong with those that cannot be used."""
+    refused = []
+    for update in updates:
+        try:
+            apply(update)
+        except MessageError as error:
+            refused.append(error)
+    return refused
 
 
 @dataclass(frozen=True, slots=True)

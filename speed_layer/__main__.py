@@ -25,9 +25,10 @@ from common.broker import open_broker
 from common.broker.topics import InputLostError, MissingTopicError, check_topics
 from common.config import ConfigError, Settings
 from common.runtime import process
-from common.runtime.families import family_module, input_lines
+from common.runtime.families import family_class, family_module, input_lines
 from common.runtime.spark import SparkSetupError, spark_properties
 from common.telemetry.logs import log_to_stderr
+from speed_layer.api import SpeedModel
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -60,14 +61,15 @@ def run(settings: Settings) -> int:
         If it cannot start or go on; the text says what to do.
     """
     lines = input_lines(settings)
-    family = family_module(settings.app, "speed_layer", ("Speed",))
+    module = family_module(settings.app, "speed_layer", ("Speed",))
+    new_model = functools.partial(family_class(module, "Speed", SpeedModel), settings)
     check_topics(settings, with_dead_letters=True)
     from speed_layer.run.layer import Family, SpeedLayer
 
     layer = SpeedLayer(
         settings,
         session(settings),
-        Family(functools.partial(family.Speed, settings), lines.check),
+        Family(new_model, lines.read),
         functools.partial(open_broker, settings, settings.update_broker),
     )
     for number in (signal.SIGTERM, signal.SIGINT):

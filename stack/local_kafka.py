@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from common.broker.api import MAX_MESSAGE_BYTES
 from stack import jars, ports
 from stack.errors import EXIT_UNAVAILABLE, UserError
 from stack.files import last_lines, write_atomically
@@ -28,8 +29,6 @@ from stack.identity import command_line
 from stack.java import java_path
 
 DEFAULT_PORT = 9092
-# A model of 64 MiB in one record, and what the protocol adds to it.
-MAX_MESSAGE_BYTES = 68 * 1024 * 1024
 START_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 0.02

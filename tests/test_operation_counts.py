@@ -13,10 +13,10 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from werkzeug.test import create_environ
 
+from common.apps.als import Lines
 from common.apps.als.payload import encode_update
 from common.apps.als.pmml import AlsModel, write_als_pmml
 from common.factors.matrix import FactorMatrix
@@ -27,7 +27,9 @@ from serving_layer.apps.als.routes import Serving
 from serving_layer.apps.wordcount import Serving as WordCount
 from serving_layer.run.app import create_app
 from serving_layer.search import ExactIndex, LiveFactors, Query, dots
+from speed_layer.api import Events
 from speed_layer.apps.als.model import Speed
+from tests.micro_batches import micro_batch
 from tests.serving_layer.held import Held
 
 N_FACTORS = 10
@@ -146,14 +148,7 @@ def test_factorisations_of_a_micro_batch(monkeypatch: pytest.MonkeyPatch) -> Non
         assert made == [(N_FACTORS, N_FACTORS)] * 2
 
 
-def events(count: int) -> pa.RecordBatch:
+def events(count: int) -> Events:
     random = np.random.default_rng(3)
     lines = [f"u{random.integers(50)},i{random.integers(100)},1" for _ in range(count)]
-    return pa.record_batch(
-        {
-            "partition": pa.array([0] * count, pa.int32()),
-            "offset": pa.array(range(count), pa.int64()),
-            "timestamp": pa.array([1_700_000_000_000] * count, pa.int64()),
-            "value": pa.array(lines),
-        }
-    )
+    return micro_batch(Lines(load(environment={})), lines)

@@ -153,7 +153,7 @@ class SparkExamples:
         parts = self.table.drop(HELD_OUT).mapInArrow(measured, "part array<double>")
         # One row of the result is one row of a part's matrix: parts have the same shape.
         rows = np.array(parts.toArrow()["part"].to_pylist())
-        n_rows = len(measure(_no_examples(schema)))
+        n_rows = len(measure(parse(pa.array([], pa.string()), schema)[0]))
         found: Matrix = rows.reshape(-1, n_rows, rows.shape[1]).sum(axis=0)
         return found
 
@@ -174,10 +174,6 @@ def one_batch(table: pa.Table) -> pa.RecordBatch:
 def _named(batch: pa.RecordBatch, schema: InputSchema) -> pa.RecordBatch:
     """Give the columns their features' names back."""
     return batch.rename_columns(list(schema.active))
-
-
-def _no_examples(schema: InputSchema) -> pa.RecordBatch:
-    return parse(pa.array([], pa.string()), schema)[0]
 
 
 def _lists(matrix: Matrix) -> pa.ListArray:

@@ -20,7 +20,7 @@ from batch_layer.examples.examples import (
     one_batch,
 )
 from batch_layer.examples.held_out import is_held_out
-from batch_layer.history.parallel import in_threads
+from batch_layer.history.files import in_threads
 from batch_layer.search.training import Split
 from common.records.columns import parse
 from common.records.schema import InputSchema
@@ -88,7 +88,13 @@ def read_examples(
     if reading.on_executors(context.n_events):
         found = _on_executors(reading, new_data, past_data)
     else:
-        found = _on_driver(reading, _batches(context, new_data, past_data))
+        batches = (
+            batch.append_column(_IS_NEW, pa.repeat(rows is new_data, len(batch)))
+            for rows in (new_data, past_data)
+            if rows is not None
+            for batch in context.read(rows, _COLUMNS)
+        )
+        found = _on_driver(reading, batches)
     n_left_out = context.n_events - len(found.everything)
     if n_left_out > 0:
         log.warning(
@@ -98,15 +104,6 @@ def read_examples(
         return found
     found.everything.release()
     return None
-
-
-def _batches(
-    context: BatchContext, new_data: DataFrame, past_data: DataFrame | None
-) -> Iterator[pa.RecordBatch]:
-    for rows, is_new in ((new_data, True), (past_data, False)):
-        if rows is not None:
-            for batch in context.read(rows, _COLUMNS):
-                yield batch.append_column(_IS_NEW, pa.repeat(is_new, len(batch)))
 
 
 def _on_driver(reading: Reading, rows: Iterable[pa.RecordBatch]) -> Split[TrainingExamples]:
@@ -133,7 +130,10 @@ def _on_executors(
     from pyspark.sql import functions as F
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    schema = _numbered(reading.schema)
+    # What executors hold: features by number, and which examples are held out.
+    features = ((name in reading.schema.numeric, n) for n, name in enumerate(reading.schema.active))
+    kinds = [(f"c{n}", pa.float64() if numeric else pa.string()) for numeric, n in features]
+    schema = pa.schema([*kinds, (HELD_OUT, pa.bool_())])
     rows = new_data.select(*_COLUMNS, F.lit(True).alias(_IS_NEW))
     if past_data is not None:
         rows = rows.union(past_data.select(*_COLUMNS, F.lit(False).alias(_IS_NEW)))
@@ -162,17 +162,8 @@ def _parsed(batch: pa.RecordBatch, reading: Reading, kept: Sequence[str] = ()) -
     found, reasons = parse(batch["value"], reading.schema, reading.required)
     for name in kept:
         found = found.append_column(name, batch[name])
-    found = found.append_column(HELD_OUT, _held_out(batch, reading))
-    return found if reasons.null_count == len(reasons) else found.filter(reasons.is_null())
-
-
-def _held_out(batch: pa.RecordBatch, reading: Reading) -> pa.BooleanArray:
     partitions, offsets = (batch[name].to_numpy() for name in ("partition", "offset"))
     by_hash = is_held_out(partitions, offsets, reading.test_fraction, reading.seed)
-    return pc.and_(pa.array(by_hash), batch[_IS_NEW])
-
-
-def _numbered(schema: InputSchema) -> pa.Schema:
-    """Return what executors hold: features by number, and which examples are held out."""
-    kinds = [pa.float64() if name in schema.numeric else pa.string() for name in schema.active]
-    return pa.schema([*((f"c{n}", kind) for n, kind in enumerate(kinds)), (HELD_OUT, pa.bool_())])
+    held_out = pc.and_(pa.array(by_hash), batch[_IS_NEW])
+    found = found.append_column(HELD_OUT, held_out)
+    return found if reasons.null_count == len(reasons) else found.filter(reasons.is_null())

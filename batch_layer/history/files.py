@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 #: What is read of a file, as it has to be there.
 _TYPES = {
@@ -69,6 +74,32 @@ class FileReader:
             log.info("Spark reads the history: %s", error)
             return None
         return files
+
+
+def in_threads(
+    work: Callable[[Item], Result], items: Iterable[Item], n_threads: int
+) -> Iterator[Result]:
+    """Work on items in threads, as on batches of rows that are read, and return results in order.
+
+    Items are taken as threads become free for them, so that few are in memory at once.
+
+    Parameters
+    ----------
+    work : callable
+        Releases Python's lock for most of its time.
+    items : iterable
+        What is worked on.
+    n_threads : int
+        How many items at once.
+    """
+    with ThreadPoolExecutor(n_threads) as pool:
+        waiting: deque[Future[Result]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > n_threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _matching(

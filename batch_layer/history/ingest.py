@@ -16,10 +16,10 @@ from common.broker import Broker, Producer, TopicInfo
 from common.broker.topics import InputLostError, TopicState, existing_topic
 from common.runtime.families import input_lines
 from common.runtime.spark import kafka_options
-from common.wire.dead_letters import DeadLetter, refusals
+from common.wire.dead_letters import DeadLetter, read_values
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, Row
+    from pyspark.sql import Column, DataFrame
 
     from common.config import Settings
 
@@ -240,17 +240,13 @@ class _Sink:
         """Send refused lines to the dead-letter topic and await their acknowledgement."""
         topic = self.settings.input_topic
         for count, row in enumerate(refused.toLocalIterator(), 1):
-            letter = _letter(row, topic.name)
-            value, headers = letter.record()
+            line = None if row["value"] is None else bytes(row["value"])
+            where = (topic.name, row["partition"], row["offset"])
+            value, headers = DeadLetter(*where, "batch", row["reason"], line).record()
             self.producer.send(topic.dead_letter, row["key"], value, headers)
             if count % _GROUP == 0:
                 self.producer.flush(self.settings.broker.delivery_timeout_seconds)
         self.producer.flush(self.settings.broker.delivery_timeout_seconds)
-
-
-def _letter(row: Row, topic: str) -> DeadLetter:
-    value = None if row["value"] is None else bytes(row["value"])
-    return DeadLetter(topic, row["partition"], row["offset"], "batch", row["reason"], value)
 
 
 def _is_new(complete: SourceOffsets) -> Column:
@@ -276,7 +272,7 @@ def _reasons(settings: Settings):  # type: ignore[no-untyped-def]
     lines, max_bytes = input_lines(settings), settings.input_topic.max_line_bytes
 
     def judge(values: pa.Array) -> pa.Array:
-        return refusals(values, lines.check, max_bytes)
+        return read_values(values, lines.read, max_bytes).reasons
 
     return arrow_udf(judge, "string")
 

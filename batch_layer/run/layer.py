@@ -159,7 +159,9 @@ class BatchLayer:
             Nothing is half done then: the next run goes on from here.
         """
         self.report = Report()
-        timestamp = self._next_id()
+        ids = self._with.store.ids()
+        # The clock's, and always above those before.
+        timestamp = max(self._with.clock(), ids[-1] + 1 if ids else 0)
         existing_topic(self._with.update_broker, self._settings.update_topic.name)
         self._with.store.discard_partial()
         parent = self._newest()
@@ -191,7 +193,8 @@ class BatchLayer:
         complete = ingested.complete
         if complete is None:
             return None
-        cut = _cut(parent, complete.topic_id)
+        knows_topic = parent is not None and parent.manifest.topic_id == complete.topic_id
+        cut = dict(parent.manifest.cut) if parent and knows_topic else {}
         if cut == complete.offsets:
             return None
         version = self._history.version()
@@ -270,11 +273,6 @@ class BatchLayer:
         self._history.compact()
         retention.age_generations(self._with.store, self._settings.app, storage, reference)
 
-    def _next_id(self) -> int:
-        """Return the id of the next generation: the clock's, and always above those before."""
-        ids = self._with.store.ids()
-        return max(self._with.clock(), ids[-1] + 1 if ids else 0)
-
     def _newest(self) -> Generation | None:
         """Return this app's newest generation that can be read."""
         for id_ in reversed(self._with.store.ids()):
@@ -286,10 +284,3 @@ class BatchLayer:
             if found.manifest.app == self._settings.app:
                 return found
         return None
-
-
-def _cut(parent: Generation | None, topic_id: str) -> dict[int, int]:
-    """Return up to where the parent knows the topic; nowhere where it knew another one."""
-    if parent is None or parent.manifest.topic_id != topic_id:
-        return {}
-    return dict(parent.manifest.cut)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,10 @@ def _draw(trials: Sequence[Trial], best: Trial, path: Path) -> None:
     # pyplot would keep state for the whole process.
     from matplotlib.figure import Figure
 
-    varied = _varied(trials)[:MAX_PANELS] or [NUMBER]
+    # The hyperparameters in which the candidates differ.
+    given = [trial.candidate.hyperparameters for trial in trials]
+    varied = [name for name in given[0] if any(one[name] != given[0][name] for one in given)]
+    varied = varied[:MAX_PANELS] or [NUMBER]
     figure = Figure((PANEL[0] * len(varied), PANEL[1]), DPI, layout="constrained")
     row = figure.subplots(1, len(varied), sharey=True, squeeze=False)[0]
     for axes, name in zip(row, varied, strict=True):
@@ -72,15 +75,10 @@ def _draw(trials: Sequence[Trial], best: Trial, path: Path) -> None:
     figure.savefig(path)
 
 
-def _varied(trials: Sequence[Trial]) -> list[str]:
-    """Return the hyperparameters in which the candidates differ."""
-    given = [trial.candidate.hyperparameters for trial in trials]
-    return [name for name in given[0] if any(one[name] != given[0][name] for one in given)]
-
-
 def _panel(axes: Axes, name: str, trials: Sequence[Trial], best: Trial) -> None:
     """Draw score over one hyperparameter; values that are no numbers in order of appearance."""
-    values = [_value(trial, name) for trial in trials]
+    tried = [trial.candidate for trial in trials]
+    values = [candidate.hyperparameters.get(name, candidate.number) for candidate in tried]
     if not all(isinstance(value, (int, float)) for value in values):
         values = [str(value) for value in values]
     axes.scatter(values, [trial.score for trial in trials], s=18)
@@ -89,7 +87,3 @@ def _panel(axes: Axes, name: str, trials: Sequence[Trial], best: Trial) -> None:
             axes.scatter([value], [trial.score], s=70, facecolors="none", edgecolors="C3")
     axes.set_xlabel(name)
     axes.grid(alpha=0.3)
-
-
-def _value(trial: Trial, name: str) -> Any:
-    return trial.candidate.hyperparameters.get(name, trial.candidate.number)

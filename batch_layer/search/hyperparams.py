@@ -127,8 +127,10 @@ def values_of(name: str, setting: Any, minimum: float = -math.inf) -> Values:
         If the setting is none of these.
     """
     values: Values
+    given = setting if isinstance(setting, list | tuple) else [setting]
     if isinstance(setting, Mapping):
         values = _around(name, setting, minimum)
+        given = [setting["around"]]
     elif not isinstance(setting, list | tuple):
         values = Unordered((setting,))
     elif len(setting) == 2 and all(_is_number(value) for value in setting):
@@ -138,7 +140,7 @@ def values_of(name: str, setting: Any, minimum: float = -math.inf) -> Values:
     else:
         message = f"{name}: an empty list has no value; give a value, or [least, greatest]"
         raise ConfigError(message)
-    too_small = [value for value in _bounds(values) if _is_number(value) and value < minimum]
+    too_small = [value for value in given if _is_number(value) and value < minimum]
     if too_small:
         message = f"{name} = {setting!r}: {too_small[0]} is below {minimum}, the least that works"
         raise ConfigError(message)
@@ -221,12 +223,6 @@ def _range(name: str, low: float, high: float) -> Values:
     if isinstance(low, int) and isinstance(high, int):
         return IntegerRange(low, high)
     return FloatRange(float(low), float(high))
-
-
-def _bounds(values: Values) -> Sequence[Any]:
-    if isinstance(values, Around):
-        return [values.value]
-    return values.values if isinstance(values, Unordered) else values.trial(2)
 
 
 def _is_number(value: Any) -> bool:

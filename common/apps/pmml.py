@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from common.api import InputLines, Read
 from common.config import Section
 from common.config.types import Heap
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from common import config
 
 REASON = 'no_input: app = "pmml" takes no events; send rows to /predict'
 
@@ -26,18 +25,11 @@ class Settings(Section):
     )
 
 
-class Lines:
+class Lines(InputLines):
     """Refuses every event: nothing learns from them."""
 
-    def __init__(self, settings: config.Settings) -> None:
-        pass
-
-    def check(self, lines: pa.StringArray) -> pa.StringArray:
+    def read(self, lines: pa.StringArray) -> Read:
         """Return the same reason for each line."""
         import pyarrow as pa
 
-        return pa.array([REASON] * len(lines), pa.string())
-
-    def key(self, line: str) -> str:
-        """Return no key: no line is sent."""
-        return ""
+        return Read(pa.record_batch({"line": lines}), pa.array([REASON] * len(lines), pa.string()))

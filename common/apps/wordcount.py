@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import orjson
 
+from common.api import InputLines, Read
 from common.base.lines import parse_line
-from common.config import Settings
 from common.wire.messages import MessageError
 
 if TYPE_CHECKING:
@@ -18,23 +17,18 @@ if TYPE_CHECKING:
 NEIGHBOURS_FILE = "neighbours.json"  # of a generation: by it a pair counts once, for good
 
 
-class Lines:
+class Lines(InputLines):
     """Words, whatever the settings say."""
 
-    def __init__(self, settings: Settings) -> None: ...
-
-    def check(self, lines: pa.StringArray) -> pa.StringArray:
-        """Return why each line is refused, null where it is good."""
+    def read(self, lines: pa.StringArray) -> Read:
+        """Return the lines themselves in a column ``line``; one without words is refused."""
         # Every process imports all families, for their settings; most read no lines.
         import pyarrow as pa
         import pyarrow.compute as pc
 
         blank = pc.fill_null(pc.equal(pc.utf8_trim_whitespace(lines), ""), True)
-        return pc.if_else(blank, "there is no word", pa.scalar(None, pa.string()))
-
-    def key(self, line: str) -> str:
-        """Return the Kafka key of a line, its CRC-32."""
-        return f"{zlib.crc32(line.encode()):08x}"
+        reasons = pc.if_else(blank, "there is no word", pa.scalar(None, pa.string()))
+        return Read(pa.record_batch({"line": lines}), reasons)
 
 
 def neighbours(lines: Iterable[str]) -> dict[str, set[str]]:

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    pass
-
+#: The greatest record: a model of 64 MiB, and what the protocol adds to it.
+MAX_MESSAGE_BYTES = 68 * 1024 * 1024
 #: Where a reader starts, for each partition: an offset, or either end of the partition.
 Position = Mapping[int, int] | Literal["earliest", "latest"]
 
@@ -190,3 +189,23 @@ def read_all(reader: Reader, until: Mapping[int, int]) -> Iterator[Record]:
     """
     while any(reader.positions().get(number, 0) < end for number, end in until.items()):
         yield from reader.poll()
+
+
+def start_offsets(broker: Broker, topic: str, start: Position) -> dict[int, int]:
+    """Return the first offset to read, for every partition of `topic`.
+
+    Raises
+    ------
+    BrokerError
+        If there is no such topic, or `start` names a partition that it does not have.
+    """
+    if start == "latest":
+        return broker.end_offsets(topic)
+    begin = broker.begin_offsets(topic)
+    if start == "earliest":
+        return begin
+    unknown = sorted(set(start) - set(begin))
+    if unknown:
+        message = f"topic {topic!r} has no partitions {unknown}: it has {len(begin)}"
+        raise BrokerError(message)
+    return {**begin, **start}

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
-from types import TracebackType
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # re-exported by name only
     AdminClient,
     NewTopic,
     OffsetSpec,
 )
 
-from common.broker.api import BrokerError, Position, TopicInfo
+from common.broker.api import BrokerError, Position, Record
 from common.broker.confluent_producer import ConfluentProducer
-from common.broker.confluent_reader import ConfluentReader
-from common.broker.failures import unknown_topic, unreachable
-from common.broker.retry import retry, wait_for
+from common.broker.failures import unreachable
+from common.broker.kafka_clients import (
+    CONSUMER,
+    FETCH_BYTES,
+    RECEIVE_BYTES,
+    At,
+    KafkaBroker,
+    KafkaReader,
+    connection,
+    quiet_logger,
+)
 from common.config import BrokerClient
 
 _DISCONNECTED = {
@@ -32,210 +45,156 @@ _DISCONNECTED = {
     KafkaError._SSL,
     KafkaError.REQUEST_TIMED_OUT,
 }
-# What passes by itself: leaders move, or are not elected yet.
-_PASSING = {
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.FENCED_LEADER_EPOCH,
-    KafkaError.UNKNOWN_LEADER_EPOCH,
-    KafkaError.NOT_CONTROLLER,
-    KafkaError.NETWORK_EXCEPTION,
-    KafkaError.KAFKA_STORAGE_ERROR,
+# Errors that the reader has to tell; from all others librdkafka recovers by itself.
+_FATAL = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError._AUTHENTICATION,
+    KafkaError._FATAL,
+    KafkaError._BAD_MSG,
+    KafkaError._BAD_COMPRESSION,
+    KafkaError._NOT_IMPLEMENTED,
 }
-_UNKNOWN_TOPIC = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC}
+_SPECS: Mapping[str, Any] = {
+    "earliest": OffsetSpec.earliest(),  # type: ignore[no-untyped-call]
+    "latest": OffsetSpec.latest(),  # type: ignore[no-untyped-call]
+}
 
 
-class ConfluentBroker:
-    """A connection to one cluster.
-
-    Parameters
-    ----------
-    address : str
-        ``host:port[,host:port]``.
-    settings : BrokerClient
-        Time limits and security.
-
-    Raises
-    ------
-    BrokerError
-        If no broker answers within ``connect_timeout_seconds``.
-    """
+class ConfluentBroker(KafkaBroker):
+    """A connection to one cluster."""
 
     def __init__(self, address: str, settings: BrokerClient) -> None:
-        self._address = address
-        self._settings = settings
+        super().__init__(address, settings)
         self._last_error = ""
         self._config = client_config(address, settings)
         config: dict[str, Any] = {**self._config, "error_cb": self._note_error}
         self._admin = AdminClient(config)
-        self._cluster_id = self.cluster_id()
+        self._within = {"request_timeout": self._limit}
+        self.cluster_id()
 
     def producer(self) -> ConfluentProducer:
         """Open a producer."""
-        return ConfluentProducer(self._config, self._settings.delivery_timeout_seconds, self.topic)
+        return ConfluentProducer(self, self._config, self._settings.delivery_timeout_seconds)
 
     def reader(self, topic: str, start: Position = "earliest") -> ConfluentReader:
         """Open a reader of all partitions of `topic`."""
-        return ConfluentReader(self, self._config, topic, start)
-
-    def topic(self, name: str) -> TopicInfo | None:
-        """Describe a topic; None where there is none of this name."""
-        asked = TopicCollection([name])
-        try:
-            found = self._ask(lambda admin, limit: admin.describe_topics(asked, **limit)[name])
-        except _UnknownTopic:
-            return None
-        topic_id = UUID(int=_unsigned(found.topic_id))
-        return TopicInfo(name, str(topic_id), len(found.partitions))
-
-    def create_topic(
-        self, name: str, partitions: int, config: Mapping[str, str] | None = None
-    ) -> bool:
-        """Create a topic and wait until it can be used; False if it exists."""
-        new = NewTopic(name, num_partitions=partitions, config=dict(config or {}))
-        try:
-            self._ask(lambda admin, limit: admin.create_topics([new], **limit)[name])
-        except _TopicExists:
-            return False
-        wait_for(
-            lambda: self._has_leaders(name),
-            self._limit,
-            f"topic {name!r} to appear at {self._address}",
-        )
-        return True
-
-    def delete_topic(self, name: str) -> bool:
-        """Delete a topic, waiting until it is gone; False if there is none."""
-        try:
-            self._ask(lambda admin, limit: admin.delete_topics([name], **limit)[name])
-        except _UnknownTopic:
-            return False
-        wait_for(
-            lambda: self.topic(name) is None,
-            self._limit,
-            f"topic {name!r} to disappear at {self._address}",
-        )
-        return True
-
-    def begin_offsets(self, topic: str) -> dict[int, int]:
-        """For each partition the oldest offset that can still be read."""
-        return self._offsets(topic, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-
-    def end_offsets(self, topic: str) -> dict[int, int]:
-        """For each partition the offset that the next record will get."""
-        return self._offsets(topic, OffsetSpec.latest())  # type: ignore[no-untyped-call]
-
-    def offsets_at(self, topic: str, timestamp: int) -> dict[int, int]:
-        """For each partition the first offset whose record is not older than `timestamp` (ms)."""
-        end = self.end_offsets(topic)
-        at = self._offsets(topic, OffsetSpec.for_timestamp(timestamp))
-        return {p: end[p] if offset < 0 else offset for p, offset in at.items()}
-
-    def cluster_id(self) -> str:
-        """Return the cluster's identity."""
-        return str(self._ask(lambda admin, limit: admin.describe_cluster(**limit)).cluster_id)
+        return ConfluentReader(self, lambda: Consumer(_consumer_config(self._config)), topic, start)
 
     def close(self) -> None:
         """Do nothing: the client disconnects when it is no longer referenced."""
 
-    def __enter__(self) -> ConfluentBroker:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    @property
-    def _limit(self) -> float:
-        return self._settings.connect_timeout_seconds
-
-    def _offsets(self, topic: str, spec: Any) -> dict[int, int]:
-        return retry(lambda: self._ask_offsets(topic, spec), self._limit)
-
-    def _ask_offsets(self, topic: str, spec: Any) -> dict[int, int]:
-        info = self.topic(topic)
-        if info is None:
-            raise unknown_topic(topic)
-        partitions = {TopicPartition(topic, p): spec for p in range(info.partitions)}
-        asked = self._admin.list_offsets(partitions, request_timeout=self._limit)
-        return {at.partition: self._result(future).offset for at, future in asked.items()}
-
-    def _has_leaders(self, topic: str) -> bool:
-        found = self._admin.list_topics(topic, timeout=self._limit).topics[topic]
-        partitions: Iterable[Any] = found.partitions.values()
-        return bool(found.partitions) and all(each.leader >= 0 for each in partitions)
-
-    def _ask(self, question: Callable[[AdminClient, dict[str, float]], Future[Any]]) -> Any:
-        """Put a question to the cluster, again while the answer is one that passes."""
-        limit = {"request_timeout": self._limit}
-        return retry(lambda: self._result(question(self._admin, limit)), self._limit)
-
-    def _result(self, future: Future[Any]) -> Any:
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
         try:
-            return future.result()
+            yield
         except KafkaException as error:
             raise self._translated(error.args[0]) from error
 
+    def _describe(self, topic: str) -> tuple[str, Sequence[int]]:
+        asked = self._admin.describe_topics(TopicCollection([topic]), **self._within)
+        found = asked[topic].result()
+        leaders = [-1 if part.leader is None else part.leader.id for part in found.partitions]
+        return str(UUID(int=_unsigned(found.topic_id))), leaders
+
+    def _create(self, topic: str, partitions: int, config: dict[str, str]) -> None:
+        new = NewTopic(topic, num_partitions=partitions, config=config)
+        self._admin.create_topics([new], **self._within)[topic].result()
+
+    def _delete(self, topic: str) -> None:
+        self._admin.delete_topics([topic], **self._within)[topic].result()
+
+    def _offsets(self, topic: str, partitions: range, at: At) -> dict[int, int]:
+        spec = OffsetSpec.for_timestamp(at) if isinstance(at, int) else _SPECS[at]
+        asked = {TopicPartition(topic, number): spec for number in partitions}
+        found = self._admin.list_offsets(asked, **self._within)
+        return {part.partition: future.result().offset for part, future in found.items()}
+
+    def _describe_cluster(self) -> str:
+        return str(self._admin.describe_cluster(**self._within).result().cluster_id)
+
     def _translated(self, error: KafkaError) -> BrokerError:
-        code = error.code()
-        if code in _DISCONNECTED:
+        if error.code() in _DISCONNECTED:
             # Lets the client tell what it noted meanwhile: a refused connection or password.
             self._admin.poll(0)
-            reason = self._last_error or error.str()
-            return unreachable(self._address, self._limit, reason)
-        if code in _UNKNOWN_TOPIC:
-            return _UnknownTopic(error.str())
-        if code == KafkaError.TOPIC_ALREADY_EXISTS:
-            return _TopicExists(error.str())
-        message = f"the broker at {self._address} refused: {error.str()} ({error.name()})"
-        return BrokerError(message, retriable=code in _PASSING)
+            return unreachable(self._address, self._limit, self._last_error or error.str())
+        if error.code() == KafkaError._UNKNOWN_TOPIC:
+            return self._refused(error.str(), KafkaError.UNKNOWN_TOPIC_OR_PART)
+        return self._refused(_text(error), error.code())
 
     def _note_error(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:
             self._last_error = error.str()
 
 
-class _UnknownTopic(BrokerError):
-    """The broker knows no such topic."""
+class ConfluentReader(KafkaReader):
+    """Reads all partitions of one topic with confluent-kafka."""
 
+    def _assign(self, added: Mapping[int, int]) -> None:
+        parts = [TopicPartition(self._topic, number, at) for number, at in added.items()]
+        self._consumer.incremental_assign(parts)
 
-class _TopicExists(BrokerError):
-    """The broker has a topic of this name."""
+    def _fetch(self, timeout: float, max_records: int) -> list[Record]:
+        deadline = time.monotonic() + timeout
+        while True:
+            messages = self._consumer.consume(max_records, 0)
+            if not messages:
+                # A timed consume would wait until all of `max_records` are there.
+                first = self._consumer.poll(max(deadline - time.monotonic(), 0))
+                messages = [] if first is None else [first]
+                if first is not None and max_records > 1:
+                    messages += self._consumer.consume(max_records - 1, 0)
+            records = self._take(messages)
+            if records or time.monotonic() >= deadline:
+                return records
+
+    def _take(self, messages: Sequence[Any]) -> list[Record]:
+        records = [
+            Record(
+                m.partition(), m.offset(), m.timestamp()[1], m.key(), m.value(), m.headers() or ()
+            )
+            for m in messages
+            if m.error() is None
+        ]
+        self._at.update({record.partition: record.offset + 1 for record in records})
+        if len(records) < len(messages):
+            for message in messages:
+                if message.error() is not None:
+                    self._note(message.error(), message)
+        return records
+
+    def _note(self, error: KafkaError, message: Any) -> None:
+        code, partition = error.code(), message.partition()
+        if code == KafkaError._PARTITION_EOF:
+            # Its offset lies past marks of transactions, which are no records.
+            self._at[partition] = max(self._at[partition], message.offset())
+        elif code == KafkaError._AUTO_OFFSET_RESET:
+            raise self._out_of_range(partition, self._at[partition])
+        elif code in _FATAL:
+            raise self._unreadable(_text(error))
 
 
 def client_config(address: str, settings: BrokerClient) -> dict[str, Any]:
-    """Return what every librdkafka client of ours is given.
+    """Return what every librdkafka client of ours is given."""
+    logger = quiet_logger("librdkafka")
+    return {**connection(settings), "bootstrap.servers": address, "logger": logger}
 
-    Its log goes to the logger ``librdkafka``, silent unless somebody gives that one a level:
-    its lines about each attempt to connect would flood a terminal.
-    """
-    logger = logging.getLogger("librdkafka")
-    if logger.level == logging.NOTSET:
-        logger.setLevel(logging.CRITICAL)
-    password = settings.sasl_password
-    given = {
-        "bootstrap.servers": address,
-        "security.protocol": settings.security_protocol,
-        "sasl.mechanism": settings.sasl_mechanism,
-        "sasl.username": settings.sasl_username,
-        "sasl.password": password.get_secret_value() if password else None,
-        "ssl.ca.location": _text(settings.ssl_ca_file),
-        "ssl.certificate.location": _text(settings.ssl_certificate_file),
-        "ssl.key.location": _text(settings.ssl_key_file),
-        "client.id": "gemsbok",
-        "reconnect.backoff.ms": 50,
-        "reconnect.backoff.max.ms": 1000,
-        "logger": logger,
+
+def _consumer_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **config,
+        **CONSUMER,
+        # Demanded by the client; with manual assignment and no commits no group is joined.
+        "group.id": "gemsbok",
+        "enable.auto.offset.store": False,
+        "auto.offset.reset": "error",
+        "enable.partition.eof": True,
+        "receive.message.max.bytes": RECEIVE_BYTES,
+        "queued.max.messages.kbytes": 2 * FETCH_BYTES // 1024,
     }
-    return {name: value for name, value in given.items() if value is not None}
 
 
-def _text(path: object) -> str | None:
-    return None if path is None else str(path)
+def _text(error: KafkaError) -> str:
+    return f"{error.str()} ({error.name()})"
 
 
 def _unsigned(topic_id: Any) -> int:

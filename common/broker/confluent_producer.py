@@ -5,21 +5,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from common.broker.api import BrokerError, TopicInfo
-from common.broker.failures import unacknowledged, undelivered, unknown_topic
-from common.broker.limits import (
-    LINGER_MS,
-    MAX_MESSAGE_BYTES,
+from common.broker.api import MAX_MESSAGE_BYTES, Broker, BrokerError
+from common.broker.failures import unacknowledged, undelivered
+from common.broker.kafka_clients import (
+    CLOSE_SECONDS,
+    PRODUCER,
     QUEUE_BYTES,
     QUEUE_RECORDS,
+    Headers,
+    KafkaProducer,
 )
 
-CLOSE_SECONDS = 5.0
 _POLL_SECONDS = 0.1
 
 _log = logging.getLogger(__name__)
@@ -44,49 +45,27 @@ _REFUSED = {
 }
 
 
-class ConfluentProducer:
+class ConfluentProducer(KafkaProducer):
     """Writes records; a thread of its own takes the acknowledgements.
 
     Parameters
     ----------
+    broker : Broker
+        Knows the topics.
     config : mapping
         Connection, as librdkafka's properties.
     delivery_timeout : float
         Seconds until an unacknowledged record counts as failed.
-    describe : callable
-        Returns what is known of a topic; asked once for each topic that is written to.
     """
 
-    def __init__(
-        self,
-        config: Mapping[str, Any],
-        delivery_timeout: float,
-        describe: Callable[[str], TopicInfo | None],
-    ) -> None:
+    def __init__(self, broker: Broker, config: Mapping[str, Any], delivery_timeout: float) -> None:
+        super().__init__(broker)
         self._producer = Producer(_producer_config(config, delivery_timeout))
-        self._describe = describe
-        self._topics: set[str] = set()
-        self._lock = threading.Lock()
         self._tally = _Tally()
         self._unfinished: list[_Tally] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="producer", daemon=True)
         self._thread.start()
-
-    def send(
-        self,
-        topic: str,
-        key: str | None,
-        value: str | bytes,
-        headers: Sequence[tuple[str, bytes]] = (),
-    ) -> None:
-        """Queue one record; blocks while the queue is full."""
-        self._check(topic)
-        with self._lock:
-            try:
-                self._produce(topic, key, value, self._tally, list(headers))
-            except BrokerError as error:
-                self._tally.refused.append(error)
 
     def flush(self, timeout: float = 30.0) -> None:
         """Wait until every record sent so far is acknowledged."""
@@ -125,12 +104,19 @@ class ConfluentProducer:
         self._stop.set()
         self._thread.join()
 
+    def _queue(self, topic: str, key: str | None, value: str | bytes, headers: Headers) -> None:
+        try:
+            self._produce(topic, key, value, self._tally, headers)
+        except BrokerError as error:
+            self._tally.refused.append(error)
+
     def _produce(
-        self, topic: str, key: str | None, value: str | bytes, tally: _Tally, headers: Any = None
+        self, topic: str, key: str | None, value: str | bytes, tally: _Tally, headers: Headers = ()
     ) -> None:
+        own: Any = list(headers) or None
         while True:
             try:
-                self._producer.produce(topic, value, key, on_delivery=tally, headers=headers)
+                self._producer.produce(topic, value, key, on_delivery=tally, headers=own)
                 tally.sent += 1
                 return
             except BufferError:
@@ -139,13 +125,6 @@ class ConfluentProducer:
                 time.sleep(0.005)
             except KafkaException as error:
                 raise _translated(error.args[0]) from error
-
-    def _check(self, topic: str) -> None:
-        """Refuse an unknown topic at once; librdkafka would say so after half a minute."""
-        if topic not in self._topics:
-            if self._describe(topic) is None:
-                raise unknown_topic(topic)
-            self._topics.add(topic)
 
     def _serve(self) -> None:
         while not self._stop.is_set():
@@ -205,11 +184,9 @@ def _translated(error: KafkaError) -> BrokerError:
 def _producer_config(config: Mapping[str, Any], delivery_timeout: float) -> dict[str, Any]:
     return {
         **config,
-        "acks": "all",
-        "enable.idempotence": True,
+        **PRODUCER,
         # Java's partitioner; records without a key go anywhere.
         "partitioner": "murmur2_random",
-        "linger.ms": LINGER_MS,
         "message.max.bytes": MAX_MESSAGE_BYTES,
         "message.timeout.ms": int(delivery_timeout * 1000),
         "queue.buffering.max.messages": QUEUE_RECORDS,

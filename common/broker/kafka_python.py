@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
 
-from kafka import KafkaAdminClient, TopicPartition, errors
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition, errors
 from kafka.admin import OffsetSpec
 
-from common.broker.api import BrokerError, Position, TopicInfo
-from common.broker.failures import unknown_topic, unreachable
-from common.broker.kafka_python_producer import KafkaPythonProducer
-from common.broker.kafka_python_reader import KafkaPythonReader
-from common.broker.limits import RECEIVE_BYTES
-from common.broker.retry import retry, wait_for
+from common.broker.api import Position, Record
+from common.broker.failures import unreachable
+from common.broker.kafka_clients import (
+    CONSUMER,
+    RECEIVE_BYTES,
+    At,
+    KafkaBroker,
+    KafkaReader,
+    connection,
+    quiet_logger,
+)
+from common.broker.kafka_python_producer import KafkaPythonProducer, arguments
 from common.config import BrokerClient
 
 _DISCONNECTED = (
@@ -28,27 +32,14 @@ _DISCONNECTED = (
     errors.MetadataEmptyBrokerList,
     errors.Cancelled,
 )
+_SPECS = {"earliest": OffsetSpec.EARLIEST, "latest": OffsetSpec.LATEST}
 
 
-class KafkaPythonBroker:
-    """A connection to one cluster.
-
-    Parameters
-    ----------
-    address : str
-        ``host:port[,host:port]``.
-    settings : BrokerClient
-        Time limits and security.
-
-    Raises
-    ------
-    BrokerError
-        If no broker answers within ``connect_timeout_seconds``.
-    """
+class KafkaPythonBroker(KafkaBroker):
+    """A connection to one cluster."""
 
     def __init__(self, address: str, settings: BrokerClient) -> None:
-        self._address = address
-        self._settings = settings
+        super().__init__(address, settings)
         self._config = client_config(address, settings)
         # One question at a time: readers' watches ask from threads of their own.
         self._lock = threading.Lock()
@@ -60,114 +51,46 @@ class KafkaPythonBroker:
     def producer(self) -> KafkaPythonProducer:
         """Open a producer."""
         with self._translated():
-            return KafkaPythonProducer(self._config, self._settings, self.topic)
+            return KafkaPythonProducer(self, self._config, self._settings)
 
     def reader(self, topic: str, start: Position = "earliest") -> KafkaPythonReader:
         """Open a reader of all partitions of `topic`."""
         with self._translated():
-            return KafkaPythonReader(self, self._config, topic, start)
-
-    def topic(self, name: str) -> TopicInfo | None:
-        """Describe a topic; None where there is none of this name."""
-        found = self._describe(name)
-        if found["error_code"] == errors.UnknownTopicOrPartitionError.errno:
-            return None
-        with self._translated():
-            _raise_for(found["error_code"])
-        return TopicInfo(name, str(found["topic_id"]), len(found["partitions"]))
-
-    def create_topic(
-        self, name: str, partitions: int, config: Mapping[str, str] | None = None
-    ) -> bool:
-        """Create a topic and wait until it can be used; False if it exists."""
-        wanted = {"num_partitions": partitions, "configs": dict(config or {})}
-        try:
-            self._ask(lambda admin: admin.create_topics({name: wanted}))
-        except _TopicExists:
-            return False
-        wait_for(
-            lambda: self._has_leaders(name),
-            self._limit,
-            f"topic {name!r} to appear at {self._address}",
-        )
-        return True
-
-    def delete_topic(self, name: str) -> bool:
-        """Delete a topic, waiting until it is gone; False if there is none."""
-        try:
-            self._ask(lambda admin: admin.delete_topics([name]))
-        except _UnknownTopic:
-            return False
-        wait_for(
-            lambda: self.topic(name) is None,
-            self._limit,
-            f"topic {name!r} to disappear at {self._address}",
-        )
-        return True
-
-    def begin_offsets(self, topic: str) -> dict[int, int]:
-        """For each partition the oldest offset that can still be read."""
-        return self._offsets(topic, OffsetSpec.EARLIEST)
-
-    def end_offsets(self, topic: str) -> dict[int, int]:
-        """For each partition the offset that the next record will get."""
-        return self._offsets(topic, OffsetSpec.LATEST)
-
-    def offsets_at(self, topic: str, timestamp: int) -> dict[int, int]:
-        """For each partition the first offset whose record is not older than `timestamp` (ms)."""
-        end = self.end_offsets(topic)
-        at = self._offsets(topic, timestamp)
-        return {p: end[p] if offset < 0 else offset for p, offset in at.items()}
-
-    def cluster_id(self) -> str:
-        """Return the cluster's identity."""
-        return str(self._ask(lambda admin: admin.describe_cluster())["cluster_id"])
+            return KafkaPythonReader(
+                self, lambda: KafkaConsumer(**_consumer_config(self._config)), topic, start
+            )
 
     def close(self) -> None:
         """Disconnect."""
         with self._lock:
             self._admin.close()
 
-    def __enter__(self) -> KafkaPythonBroker:
-        return self
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        with self._lock, self._translated():
+            yield
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+    def _describe(self, topic: str) -> tuple[str, Sequence[int]]:
+        found = self._admin.describe_topics([topic])[0]
+        error = errors.for_code(found["error_code"])
+        if error is not errors.NoError:
+            raise error
+        return str(found["topic_id"]), [part["leader_id"] for part in found["partitions"]]
 
-    @property
-    def _limit(self) -> float:
-        return self._settings.connect_timeout_seconds
+    def _create(self, topic: str, partitions: int, config: dict[str, str]) -> None:
+        self._admin.create_topics({topic: {"num_partitions": partitions, "configs": config}})
 
-    def _ask(self, question: Callable[[Any], Any]) -> Any:
-        """Put a question to the cluster, for as long as it may take to reach it."""
+    def _delete(self, topic: str) -> None:
+        self._admin.delete_topics([topic])
 
-        def once() -> Any:
-            with self._lock, self._translated():
-                return question(self._admin)
+    def _offsets(self, topic: str, partitions: range, at: At) -> dict[int, int]:
+        spec = _SPECS[at] if isinstance(at, str) else at
+        asked = {TopicPartition(topic, number): spec for number in partitions}
+        found = self._admin.list_partition_offsets(asked)
+        return {part.partition: known.offset for part, known in sorted(found.items())}
 
-        return retry(once, self._limit)
-
-    def _describe(self, topic: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._ask(lambda admin: admin.describe_topics([topic])[0])
-        return found
-
-    def _offsets(self, topic: str, spec: Any) -> dict[int, int]:
-        info = self.topic(topic)
-        if info is None:
-            raise unknown_topic(topic)
-        asked = {TopicPartition(topic, p): spec for p in range(info.partitions)}
-        found = self._ask(lambda admin: admin.list_partition_offsets(asked))
-        return {at.partition: known.offset for at, known in sorted(found.items())}
-
-    def _has_leaders(self, topic: str) -> bool:
-        found = self._describe(topic)
-        parts = found["partitions"]
-        return bool(parts) and all(each["leader_id"] >= 0 for each in parts)
+    def _describe_cluster(self) -> str:
+        return str(self._admin.describe_cluster()["cluster_id"])
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -178,56 +101,65 @@ class KafkaPythonBroker:
             raise unreachable(self._address, self._limit) from error
         except _DISCONNECTED as error:
             raise unreachable(self._address, self._limit, error) from error
-        except errors.UnknownTopicOrPartitionError as error:
-            raise _UnknownTopic(str(error)) from error
-        except errors.TopicAlreadyExistsError as error:
-            raise _TopicExists(str(error)) from error
+        except errors.BrokerResponseError as error:
+            raise self._refused(str(error), error.errno) from error
         except errors.KafkaError as error:
-            message = f"the broker at {self._address} refused: {error}"
-            raise BrokerError(message, retriable=error.retriable) from error
+            raise self._refused(str(error), None, error.retriable) from error
 
 
-class _UnknownTopic(BrokerError):
-    """The broker knows no such topic."""
+class KafkaPythonReader(KafkaReader):
+    """Reads all partitions of one topic with kafka-python."""
 
+    def positions(self) -> dict[int, int]:
+        """For each partition the offset that will be read next."""
+        for partition, at in self._at.items():
+            # The client's may be ahead: it passes over marks of transactions.
+            position = self._consumer.position(TopicPartition(self._topic, partition), 0)
+            self._at[partition] = max(at, position or 0)
+        return super().positions()
 
-class _TopicExists(BrokerError):
-    """The broker has a topic of this name."""
+    def _assign(self, added: Mapping[int, int]) -> None:
+        # The client takes no addition to what it reads, only all of it anew.
+        partitions = {p: TopicPartition(self._topic, p) for p in self._at}
+        self._consumer.assign(list(partitions.values()))
+        for partition, at in self._at.items():
+            self._consumer.seek(partitions[partition], at)
+
+    def _fetch(self, timeout: float, max_records: int) -> list[Record]:
+        try:
+            found = self._consumer.poll(int(timeout * 1000), max_records)
+        except errors.OffsetOutOfRangeError as error:
+            ((part, position),) = error.args[0].items()
+            raise self._out_of_range(part.partition, position) from error
+        except errors.KafkaError as error:
+            if error.retriable:
+                return []
+            raise self._unreadable(str(error)) from error
+        for part, records in found.items():
+            self._at[part.partition] = records[-1].offset + 1
+        return [
+            Record(r.partition, r.offset, r.timestamp, r.key, r.value, r.headers)
+            for records in found.values()
+            for r in records
+        ]
 
 
 def client_config(address: str, settings: BrokerClient) -> dict[str, Any]:
-    """Return what every client of ours is given.
-
-    The library's logger is made silent unless somebody has given it a level: its lines about
-    each attempt to connect would flood a terminal.
-    """
-    logger = logging.getLogger("kafka")
-    if logger.level == logging.NOTSET:
-        logger.setLevel(logging.CRITICAL)
-    password = settings.sasl_password
-    given = {
+    """Return what every client of ours is given."""
+    quiet_logger("kafka")
+    return {
+        **arguments(connection(settings)),
         "bootstrap_servers": address.split(","),
         "bootstrap_timeout_ms": int(settings.connect_timeout_seconds * 1000),
-        "security_protocol": settings.security_protocol,
-        "sasl_mechanism": settings.sasl_mechanism,
-        "sasl_plain_username": settings.sasl_username,
-        "sasl_plain_password": password.get_secret_value() if password else None,
-        "ssl_cafile": _text(settings.ssl_ca_file),
-        "ssl_certfile": _text(settings.ssl_certificate_file),
-        "ssl_keyfile": _text(settings.ssl_key_file),
-        "client_id": "gemsbok",
-        "reconnect_backoff_ms": 50,
-        "reconnect_backoff_max_ms": 1000,
         "receive_message_max_bytes": RECEIVE_BYTES,
     }
-    return {name: value for name, value in given.items() if value is not None}
 
 
-def _text(path: object) -> str | None:
-    return None if path is None else str(path)
-
-
-def _raise_for(code: int) -> None:
-    error = errors.for_code(code)
-    if error is not errors.NoError:
-        raise error
+def _consumer_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **config,
+        **arguments(CONSUMER),
+        "group_id": None,
+        "auto_offset_reset": "none",
+        "metrics_enabled": False,
+    }

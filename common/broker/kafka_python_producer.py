@@ -7,30 +7,32 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from kafka import KafkaProducer, errors
+import kafka
+from kafka import errors
 
-from common.broker.api import BrokerError, TopicInfo
-from common.broker.failures import unacknowledged, undelivered, unknown_topic
-from common.broker.limits import (
-    LINGER_MS,
-    MAX_MESSAGE_BYTES,
+from common.broker.api import MAX_MESSAGE_BYTES, Broker, BrokerError
+from common.broker.failures import unacknowledged, undelivered
+from common.broker.kafka_clients import (
+    CLOSE_SECONDS,
+    PRODUCER,
     QUEUE_BYTES,
     QUEUE_RECORDS,
+    Headers,
+    KafkaProducer,
 )
 from common.config import BrokerClient
 
 BATCH_BYTES = 256 * 1024
-CLOSE_SECONDS = 5.0
 #: After so many records those that are finished are let go.
 LOOK_EVERY = 256
 
 _log = logging.getLogger(__name__)
 
 
-class KafkaPythonProducer:
+class KafkaPythonProducer(KafkaProducer):
     """Writes records; the client's own thread sends them.
 
     When the broker refuses a record, the client fails all that is under way, sent or not, and
@@ -39,40 +41,21 @@ class KafkaPythonProducer:
 
     Parameters
     ----------
+    broker : Broker
+        Knows the topics.
     config : mapping
         Connection, as kafka-python's arguments.
     settings : BrokerClient
         Time limits.
-    describe : callable
-        Returns what is known of a topic; asked once for each topic that is written to.
     """
 
-    def __init__(
-        self,
-        config: Mapping[str, Any],
-        settings: BrokerClient,
-        describe: Callable[[str], TopicInfo | None],
-    ) -> None:
+    def __init__(self, broker: Broker, config: Mapping[str, Any], settings: BrokerClient) -> None:
+        super().__init__(broker)
         self._delivery_seconds = settings.delivery_timeout_seconds
         self._config = _producer_config(config, settings)
-        self._producer = KafkaProducer(**self._config)
+        self._producer = kafka.KafkaProducer(**self._config)
         self._replacing = threading.Lock()
-        self._describe = describe
-        self._topics: set[str] = set()
-        self._lock = threading.Lock()
         self._sent = _Sent(self._delivery_seconds)
-
-    def send(
-        self,
-        topic: str,
-        key: str | None,
-        value: str | bytes,
-        headers: Sequence[tuple[str, bytes]] = (),
-    ) -> None:
-        """Queue one record; blocks while the queue is full."""
-        self._check(topic)
-        with self._lock:
-            self._produce(topic, key, value, self._sent, list(headers))
 
     def flush(self, timeout: float = 30.0) -> None:
         """Wait until every record sent so far is acknowledged."""
@@ -94,15 +77,18 @@ class KafkaPythonProducer:
         """Flush what is queued, for a few seconds at most, and disconnect."""
         _close(self._producer, CLOSE_SECONDS)
 
+    def _queue(self, topic: str, key: str | None, value: str | bytes, headers: Headers) -> None:
+        self._produce(topic, key, value, self._sent, headers)
+
     def _produce(
-        self, topic: str, key: str | None, value: str | bytes, sent: _Sent, headers: Any = None
+        self, topic: str, key: str | None, value: str | bytes, sent: _Sent, headers: Headers = ()
     ) -> None:
         data = value.encode() if isinstance(value, str) else value
         name = None if key is None else key.encode()
         while True:
             producer = self._producer
             try:
-                future = producer.send(topic, data, name, headers)
+                future = producer.send(topic, data, name, list(headers))
             except errors.KafkaError as error:
                 if producer is not self._producer:
                     # Another thread has replaced it meanwhile.
@@ -119,18 +105,11 @@ class KafkaPythonProducer:
             while sent.broken:
                 self._replace(sent.broken.pop())
 
-    def _replace(self, broken: KafkaProducer) -> None:
+    def _replace(self, broken: kafka.KafkaProducer) -> None:
         with self._replacing:
             if self._producer is broken:
-                self._producer = KafkaProducer(**self._config)
+                self._producer = kafka.KafkaProducer(**self._config)
                 _close(broken, 0)
-
-    def _check(self, topic: str) -> None:
-        """Refuse an unknown topic at once; the client would wait for it to appear."""
-        if topic not in self._topics:
-            if self._describe(topic) is None:
-                raise unknown_topic(topic)
-            self._topics.add(topic)
 
 
 class _Sent:
@@ -141,13 +120,13 @@ class _Sent:
 
     def __init__(self, delivery_seconds: float) -> None:
         self.total = 0
-        self.broken: set[KafkaProducer] = set()
+        self.broken: set[kafka.KafkaProducer] = set()
         self._failures: list[BrokerError] = []
-        self._waiting: deque[tuple[Any, int, KafkaProducer]] = deque()
+        self._waiting: deque[tuple[Any, int, kafka.KafkaProducer]] = deque()
         self._bytes = 0
         self._delivery_seconds = delivery_seconds
 
-    def add(self, future: Any, size: int, producer: KafkaProducer) -> None:
+    def add(self, future: Any, size: int, producer: kafka.KafkaProducer) -> None:
         self.total += 1
         self._waiting.append((future, size, producer))
         self._bytes += size
@@ -191,13 +170,13 @@ class _Sent:
         self._bytes -= size
         return True
 
-    def _note(self, error: errors.KafkaError, producer: KafkaProducer) -> None:
+    def _note(self, error: errors.KafkaError, producer: kafka.KafkaProducer) -> None:
         if not error.retriable:
             self.broken.add(producer)
         self._failures.append(BrokerError(str(error), retriable=True, outcome_unknown=True))
 
 
-def _close(producer: KafkaProducer, seconds: float) -> None:
+def _close(producer: kafka.KafkaProducer, seconds: float) -> None:
     """Close a client for good, with records that it cannot deliver too.
 
     Its own `close` gives up when they are not delivered in time, and leaves its thread running.
@@ -215,9 +194,7 @@ def _producer_config(config: Mapping[str, Any], settings: BrokerClient) -> dict[
     delivery_ms = int(settings.delivery_timeout_seconds * 1000)
     return {
         **config,
-        "acks": "all",
-        "enable_idempotence": True,
-        "linger_ms": LINGER_MS,
+        **arguments(PRODUCER),
         "batch_size": BATCH_BYTES,
         "max_request_size": MAX_MESSAGE_BYTES,
         "delivery_timeout_ms": delivery_ms,
@@ -227,3 +204,18 @@ def _producer_config(config: Mapping[str, Any], settings: BrokerClient) -> dict[
         "allow_auto_create_topics": False,
         "metrics_enabled": False,
     }
+
+
+#: Where its arguments are not Kafka's properties with underscores.
+_NAMES = {
+    "sasl.username": "sasl_plain_username",
+    "sasl.password": "sasl_plain_password",
+    "ssl.ca.location": "ssl_cafile",
+    "ssl.certificate.location": "ssl_certfile",
+    "ssl.key.location": "ssl_keyfile",
+}
+
+
+def arguments(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return properties as the client's arguments."""
+    return {_NAMES.get(n, n.replace(".", "_")): value for n, value in properties.items()}

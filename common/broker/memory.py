@@ -16,12 +16,15 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import ClassVar
 
-from common.broker.api import BrokerError, Position, Record, TopicInfo
+from common.broker.api import (
+    MAX_MESSAGE_BYTES,
+    BrokerError,
+    Position,
+    Record,
+    TopicInfo,
+    start_offsets,
+)
 from common.broker.failures import deleted, out_of_range, unknown_topic
-from common.broker.positions import start_offsets
-
-#: Bytes of one record where the topic's `max.message.bytes` does not say otherwise.
-DEFAULT_MAX_MESSAGE_BYTES = 68 * 1024 * 1024
 
 
 def _now() -> int:
@@ -120,7 +123,7 @@ class MemoryBroker:
         self, name: str, partitions: int, config: Mapping[str, str] | None = None
     ) -> bool:
         """Create a topic; False if it exists.  Of `config` it heeds ``max.message.bytes``."""
-        limit = int((config or {}).get("max.message.bytes", DEFAULT_MAX_MESSAGE_BYTES))
+        limit = int((config or {}).get("max.message.bytes", MAX_MESSAGE_BYTES))
         with self._reached():
             if name in self._topics:
                 return False

@@ -24,7 +24,10 @@ def unknown_keys(given: Iterable[Given], keys: Keys) -> Iterator[str]:
         if one.path in keys.sections:
             inside = ", ".join(names_in(keys, one.path))
             yield f"{_dotted(one)} ({one.origin}): is a table with the keys {inside}"
-        elif not _is_known(one.path, keys):
+            continue
+        field = keys.fields.get(one.path[:-1])
+        is_entry = field is not None and entry_type(field) is not None
+        if one.path not in keys.fields and not is_entry:
             hint = _hint(one, keys)
             yield f"{_dotted(one)} ({one.origin}): there is no such key{hint}"
 
@@ -54,11 +57,6 @@ def names_in(keys: Keys, section: KeyPath) -> list[str]:
     """Return the names of the keys and tables directly in a section."""
     paths = [*keys.fields, *keys.sections]
     return [path[-1] for path in paths if path[:-1] == section]
-
-
-def _is_known(path: KeyPath, keys: Keys) -> bool:
-    field = keys.fields.get(path[:-1])
-    return path in keys.fields or (field is not None and entry_type(field) is not None)
 
 
 def _dotted(one: Given) -> str:

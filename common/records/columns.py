@@ -9,15 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from common.api import Read
 from common.base.numeric_text import MAX_NUMBER, read_numbers
 from common.records.examples import ILLEGAL, MAX_CATEGORY_BYTES, refusal
 from common.records.line_columns import plain_columns, sparse_strings, split_columns
 from common.records.schema import InputSchema
 
 
-def parse(
-    lines: pa.StringArray, schema: InputSchema, required: Collection[str] = ()
-) -> tuple[pa.RecordBatch, pa.StringArray]:
+def parse(lines: pa.StringArray, schema: InputSchema, required: Collection[str] = ()) -> Read:
     """Read many lines.
 
     Parameters
@@ -31,17 +30,15 @@ def parse(
 
     Returns
     -------
-    examples : RecordBatch
-        As long as `lines`; the values of a refused line mean nothing.
-    reasons : StringArray
-        Why a line is refused, null where it is good: ``code: message`` with the code
-        ``missing_value``, ``not_a_number`` or ``bad_category``, or a message alone where it is
-        not a line of so many fields.
+    Read
+        The examples, see :mod:`common.records.examples`.  A reason is ``code: message`` with the
+        code ``missing_value``, ``not_a_number`` or ``bad_category``, or a message alone where it
+        is not a line of so many fields.
     """
     lines = lines.cast(pa.string())
     plain = _parse_plain(lines, schema, required)
     if plain is not None:
-        return plain, pa.nulls(len(lines), pa.string())
+        return Read(plain, pa.nulls(len(lines), pa.string()))
     n_fields = len(schema.names)
     fields, reasons = split_columns(lines, n_fields, n_fields)
     columns = {}
@@ -55,7 +52,7 @@ def parse(
         if bad.any():
             found = _reasons(name, texts, np.flatnonzero(bad), name in schema.numeric)
             reasons = pc.coalesce(reasons, sparse_strings(found, len(lines)))
-    return pa.RecordBatch.from_pydict(columns), reasons
+    return Read(pa.RecordBatch.from_pydict(columns), reasons)
 
 
 def _parse_plain(
@@ -82,13 +79,6 @@ def _parse_plain(
 def _in_range(numbers: pa.DoubleArray) -> bool:
     in_range = pc.less_equal(pc.abs(numbers), MAX_NUMBER)
     return bool(pc.all(in_range, min_count=0).as_py())
-
-
-def check(
-    lines: pa.StringArray, schema: InputSchema, required: Collection[str] = ()
-) -> pa.StringArray:
-    """Return why each line is refused, null where it is good; see :func:`parse`."""
-    return parse(lines, schema, required)[1]
 
 
 def _present(field: pa.StringArray) -> pa.StringArray:

@@ -36,7 +36,7 @@ def parse_datum(line: str, schema: InputSchema, required: Collection[str] = ()) 
     Raises
     ------
     LineError
-        With the reason that :func:`common.records.columns.check` gives.
+        With the reason that it gives.
     """
     fields = parse_line(line)
     if len(fields) != len(schema.names):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
+from common.api import InputLines, Read
 from common.records.schema import InputSchema
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class ExampleLines:
+class ExampleLines(InputLines):
     """Input lines of a family that learns from examples; its ``Lines`` derive from this.
 
     Parameters
@@ -27,13 +27,9 @@ class ExampleLines:
         self._schema = schema
         self._required = frozenset(required)
 
-    def check(self, lines: pa.StringArray) -> pa.StringArray:
-        """Return why each line is refused, null where it is good."""
+    def read(self, lines: pa.StringArray) -> Read:
+        """Return a column for each active feature; see :func:`common.records.columns.parse`."""
         # Arrow takes 40 MB: a process that reads no lines does not load it.
-        from common.records.columns import check
+        from common.records.columns import parse
 
-        return check(lines, self._schema, self._required)
-
-    def key(self, line: str) -> str:
-        """Return the line's CRC-32: examples are independent of one another."""
-        return f"{zlib.crc32(line.encode()):08x}"
+        return parse(lines, self._schema, self._required)

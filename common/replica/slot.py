@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from common.replica.updates import SequenceLog, reached
+from common.replica.updates import SequenceLog
 
 Model = TypeVar("Model")
 
@@ -34,4 +34,6 @@ class Slot(Generic[Model]):
     @property
     def offsets(self) -> dict[int, int]:
         """For each input partition the next offset that the model does not hold yet."""
-        return reached(self.cut, self.log.progress)
+        done = self.log.progress.offsets
+        partitions = self.cut.keys() | done.keys()
+        return {p: max(self.cut.get(p, 0), done.get(p, 0)) for p in partitions}

@@ -64,15 +64,11 @@ def resolve(message: Message, store: ModelStore) -> ModelMessage:
     if stamp.sha256 is not None and sha256_hex(text.encode()) != stamp.sha256:
         error = f"the model of generation {stamp.generation} is not what its sha256 header says"
         raise MessageError(error, "checksum")
-    if store.signed and (files is None or not _is_model_of(files, text)):
+    signed = files.manifest.files.get(files.manifest.model_file) if files else None
+    if store.signed and (signed is None or signed != sha256_hex(text.encode())):
         error = f"the model is not the one that the manifest of {stamp.generation} signs"
         raise MessageError(error, "bad_signature")
     return ModelMessage(stamp.generation, text, files, stamp.updates or 0)
-
-
-def _is_model_of(files: Generation, text: str) -> bool:
-    manifest = files.manifest
-    return manifest.files.get(manifest.model_file) == sha256_hex(text.encode())
 
 
 def _files(message: Message, store: ModelStore) -> Generation | None:
@@ -145,12 +141,6 @@ class SequenceLog:
         self._pending.clear()
         self.closed, self.progress = sequence, progress
         return ready
-
-
-def reached(cut: dict[int, int], progress: Progress) -> dict[int, int]:
-    """Offsets up to which a model holds the input: its cut, or the progress beyond it."""
-    partitions = cut.keys() | progress.offsets.keys()
-    return {p: max(cut.get(p, 0), progress.offsets.get(p, 0)) for p in partitions}
 
 
 def start_position(broker: Broker, topic: str, newest: Generation | None) -> dict[int, int]:

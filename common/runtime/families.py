@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any
 
+from common.api import InputLines
 from common.config.sources import ConfigError
 
 if TYPE_CHECKING:
-    from common.api import InputLines
     from common.config import Settings
 
 
@@ -51,6 +52,39 @@ def family_module(app: str, package: str, names: tuple[str, ...]) -> ModuleType:
     return found
 
 
+def family_class(module: ModuleType, name: str, role: type[Any]) -> Callable[[Settings], Any]:
+    """Return a family's class; one that derives from its role has the defaults for what it omits.
+
+    Parameters
+    ----------
+    module : module
+        The family's part in a layer, or in ``common``.
+    name : str
+        What the class is called there.
+    role : type
+        The protocol that the layer owns.
+
+    Raises
+    ------
+    ConfigError
+        If it is not a class, or lacks a method; the text names all that it lacks.
+    """
+    kind = getattr(module, name)
+    if not isinstance(kind, type):
+        message = f"app: {name} must be a class; see docs/architecture.md"
+        raise ConfigError(message)
+    methods = {part for part, what in vars(role).items() if callable(what) and part[0] != "_"}
+    unwritten: frozenset[str] = getattr(kind, "__abstractmethods__", frozenset())
+    absent = methods.difference(dir(kind)) | unwritten
+    if absent:
+        message = (
+            f"app: {module.__name__}.{name} lacks {', '.join(sorted(absent))}; "
+            f"derive from {role.__module__}.{role.__name__}, which says what each is for"
+        )
+        raise ConfigError(message)
+    return kind
+
+
 def part_of(app: str, layer: str) -> str:
     """Return the name of the module in which a user's family keeps what a layer asks of it.
 
@@ -79,7 +113,9 @@ def input_lines(settings: Settings) -> InputLines:
     Raises
     ------
     ConfigError
-        If its module cannot be imported or has none, or the settings contradict themselves.
+        If its module cannot be imported or has none, the class lacks a method, or the settings
+        contradict themselves.
     """
     module = family_module(settings.app, "common", ("Lines",))
-    return cast("InputLines", module.Lines(settings))
+    lines: InputLines = family_class(module, "Lines", InputLines)(settings)
+    return lines

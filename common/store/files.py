@@ -115,7 +115,7 @@ class RemoteFiles:
         return f"{self.root}/{name}"
 
 
-def store_files(location: str) -> LocalFiles | RemoteFiles:
+def store_files(location: str) -> StoreFiles:
     """Return the files under a folder or URI.
 
     Raises

@@ -1,7 +1,6 @@
 """Records that cannot be used: why, and what the dead-letter topics keep of them.
 
-Batch and speed layer judge a line by the same function, or they would learn from different
-events.
+Batch and speed layer read lines by the same function, or they would learn from different events.
 """
 
 from __future__ import annotations
@@ -12,41 +11,46 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from common.api import Read
 from common.base.hashing import sha256_hex
 
 NULL_VALUE = "null_value"
 TOO_LARGE = "too_large"
 PARSE = "parse"
 
-#: A family's judgement of lines: why each is refused, null where it is good.
-Check = Callable[[pa.StringArray], pa.StringArray]
+#: How a family reads lines: :meth:`common.api.InputLines.read`.
+ReadLines = Callable[[pa.StringArray], Read]
 
 
-def refusals(values: pa.BinaryArray, check: Check, max_bytes: int) -> pa.StringArray:
-    """Say why each input line is refused; null where it is good.
+def read_values(values: pa.BinaryArray, read: ReadLines, max_bytes: int) -> Read:
+    """Read records of the input topic.
 
     Parameters
     ----------
     values : BinaryArray
         The records' values as the broker has them.
-    check : callable
-        The family's judgement; it is asked about lines that are text of a lawful length.
+    read : callable
+        The family's reading; it is given the lines that are text of a lawful length.
     max_bytes : int
         ``input_topic.max_line_bytes``.
 
     Returns
     -------
-    StringArray
-        ``null_value``, ``too_large: …`` or ``parse: …``.
+    Read
+        The family's columns, one row for each value; a reason is ``null_value``,
+        ``too_large: …`` or ``parse: …``.
     """
     lines = _decoded(values)
     longest = pc.max(pc.binary_length(values)).as_py() or 0
     if lines is not None and not values.null_count and longest <= max_bytes:
-        return _parse_errors(check(lines))
+        columns, theirs = read(lines)
+        return Read(columns, _parse_errors(theirs))
     ours = pa.array([_refusal(value.as_py(), max_bytes) for value in values], pa.string())
     usable = pc.is_null(ours)
-    theirs = _parse_errors(check(values.filter(usable).cast(pa.string())))
-    return pc.replace_with_mask(ours, usable, theirs)
+    columns, theirs = read(values.filter(usable).cast(pa.string()))
+    rows = pc.subtract(pc.cumulative_sum(usable.cast(pa.int64())), 1)
+    columns = columns.take(pc.if_else(usable, rows, pa.scalar(None, pa.int64())))
+    return Read(columns, pc.replace_with_mask(ours, usable, _parse_errors(theirs)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +64,7 @@ class DeadLetter:
     layer : str
         Which layer refused it.
     reason : str
-        ``code`` or ``code: message``; of an input line as :func:`refusals` says.
+        ``code`` or ``code: message``; of an input line as :func:`read_values` says.
     value : bytes or None
         The record's value.
     """

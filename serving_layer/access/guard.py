@@ -1,7 +1,12 @@
-"""The guard: who sends this request, and may he."""
+"""The guard: who sends this request, and may he; and the audit trail of whom it refused.
+
+The trail has one line for each refusal, at WARNING, and for what only an administrator may do.
+Names come from clients: the log's formatter escapes what could start another line.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
 import secrets
 import time
@@ -12,7 +17,6 @@ from flask import g, request
 
 from common.base.hashing import sha256_hex
 from common.config.credentials import REALM, User
-from serving_layer.access import audit
 from serving_layer.access.digest import Digest, LoginError
 from serving_layer.access.hosts import is_loopback
 from serving_layer.access.quotas import Buckets
@@ -25,6 +29,11 @@ if TYPE_CHECKING:
     from werkzeug.datastructures import Authorization
 
     from common.config import Auth
+
+audit = logging.getLogger("serving_layer.access.audit")
+
+#: Characters of a name that the audit trail shows.
+_SHOWN = 100
 
 
 class Guard:
@@ -70,11 +79,11 @@ class Guard:
         user = self._user()
         # Any known user may learn that there is no such route.
         if request.endpoint and not user.may(role):
-            audit.access_refused(role, user.name)
+            audit.warning("access refused: role %r is missing; %s", role, _who(user.name))
             message = f"user {user.name!r} lacks the role {role!r}"
             raise ApiError(403, "forbidden", message)
         if role == ADMIN:
-            audit.admin_request(user.name)
+            audit.info("admin request; %s", _who(user.name))
         if self._requests is not None:
             _refuse_above(self._requests.take(user.name), "too_many_requests", "requests")
         g.user = user
@@ -116,7 +125,10 @@ class Guard:
         user = self._users.known().by_name.get(given.get("username") or "")
         # A name that is not known gets the same work and the same answer as one that is.
         ha1 = user.hash if user else self._nobody
-        self._digest.check(given.parameters, request.method, _target(), ha1)
+        # Path and query as the client sent them: what its digest is about.
+        target, query = sent_path(request.environ), request.environ.get("QUERY_STRING", "")
+        target = f"{target}?{query}" if query else target
+        self._digest.check(given.parameters, request.method, target, ha1)
         if user is None:
             reason = "unknown user"
             raise LoginError(reason)
@@ -129,7 +141,7 @@ class Guard:
         if wait:
             message = f"too many wrong credentials from {address}"
             return ApiError(429, "too_many_logins", message, headers=_retry_after(wait))
-        audit.login_refused(reason, name)
+        audit.warning("login refused: %s; %s", reason, _who(name))
         return self._unauthorized("the credentials are wrong")
 
     def _unauthorized(self, message: str, stale: bool = False) -> ApiError:
@@ -163,8 +175,9 @@ def _refuse_plain_transport() -> None:
         raise ApiError(403, "tls_required", message)
 
 
-def _target() -> str:
-    """Return path and query as the client sent them: what its digest is about."""
-    path = sent_path(request.environ)
-    query: str = request.environ.get("QUERY_STRING", "")
-    return f"{path}?{query}" if query else path
+def _who(name: str | None) -> str:
+    """Say for the audit trail who sent the present request, from where, and to what."""
+    return (
+        f"user {(name or '')[:_SHOWN]!r}, address {request.remote_addr}, "
+        f"{request.method} {(request.endpoint or 'no route')!r}, request {g.request_id}"
+    )

@@ -61,7 +61,14 @@ class Hosts:
             421 ``wrong_host``, or 403 ``cross_origin`` for a write.
         """
         host = environ.get("HTTP_HOST", "")
-        if not self._answers_to(_name(host)):
+        name = _name(host)
+        # HTTP/1.0 has no name.
+        if not (
+            self._any_name
+            or not name
+            or name in (self._allowed or _LOOPBACK)
+            or (not self._allowed and is_loopback(name))
+        ):
             message = (
                 f"the request is for {host[:100]!r}: name it in serving.api.allowed_hosts if "
                 "this service is meant"
@@ -70,11 +77,6 @@ class Hosts:
         origin = environ.get("HTTP_ORIGIN")
         if origin is not None and environ["REQUEST_METHOD"] not in _SAFE:
             self._check_origin(origin, host)
-
-    def _answers_to(self, name: str) -> bool:
-        if self._any_name or not name:  # HTTP/1.0 has no name
-            return True
-        return name in (self._allowed or _LOOPBACK) or (not self._allowed and is_loopback(name))
 
     def _check_origin(self, origin: str, host: str) -> None:
         try:

@@ -21,7 +21,7 @@ class Serving(ServingModel):
         """Take over a model's counts; raises MessageError if they cannot be read."""
         self.counts = read_model(model.text)
 
-    def apply(self, update: str, foreign: bool = False) -> None:
+    def apply(self, update: str) -> None:
         """Take over one word's count; raises MessageError if the payload cannot be read."""
         word, self.counts[word], _ = read_update(update)
 

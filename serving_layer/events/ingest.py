@@ -31,11 +31,21 @@ def reads(view: F) -> F:
     return view
 
 
-def send_events(lines: Sequence[str]) -> Response:
+def send_events(
+    lines: Sequence[str], complete: Callable[[pa.RecordBatch], Sequence[str]] | None = None
+) -> Response:
     """Send lines to the input topic and reply 204 once Kafka has acknowledged all of them.
 
     A request that repeats one of the same ``Idempotency-Key`` sends nothing and is answered
     alike, with the header ``Idempotency-Replayed: true``.
+
+    Parameters
+    ----------
+    lines : sequence of str
+        What the client has sent; the family reads them once.
+    complete : callable, optional
+        Makes the lines to send of the columns that the family has read, all of them good;
+        raises ApiError where one cannot be sent.  By default they are sent as they came.
 
     Raises
     ------
@@ -51,8 +61,11 @@ def send_events(lines: Sequence[str]) -> Response:
     # Arrow takes 40 MB: a process that takes no events does not load it.
     import pyarrow as pa
 
-    refuse_bad_lines(found.lines.check(pa.array(lines, pa.string())))
-    records = [(found.lines.key(line), line) for line in lines]
+    columns, reasons = found.lines.read(pa.array(lines, pa.string()))
+    refuse_bad_lines(reasons)
+    if complete is not None:
+        lines = complete(columns)
+    records = list(zip(found.lines.keys(lines, columns), lines, strict=True))
     if found.writes.once(functools.partial(_send, found.producer, records)):
         after_this_request(_tell_repeated)
     return Response(status=204)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, TypeVar, cast
 
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, FailFast, Field, create_model
@@ -16,6 +16,9 @@ from serving_layer.http.errors import ApiError
 from serving_layer.http.json_replies import JSON, replies, reply, require_acceptable
 from serving_layer.request.bodies import body_bytes, take_lines
 from serving_layer.request.json_requests import BodyModel, numbered, parsed, pointing, require_json
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: One JSON value to a line.
 NDJSON = "application/x-ndjson"
@@ -41,14 +44,13 @@ class EventForm(Generic[E]):
         The model of one event.
     line : callable
         Returns an event's line for the input topic; raises ApiError where it cannot.
-    complete : callable
-        Returns the lines with what their senders may leave out; raises ApiError with a line's
-        number where one cannot be.
+    complete : callable or None
+        As for :func:`serving_layer.events.ingest.send_events`.
     """
 
     kind: type[E]
     line: Callable[[E], str]
-    complete: Callable[[Sequence[str]], Sequence[str]] = list
+    complete: Callable[[pa.RecordBatch], Sequence[str]] | None = None
 
 
 class _Many(Protocol):
@@ -72,13 +74,13 @@ def events_route(routes: Blueprint, form: EventForm[E]) -> None:
         require_acceptable()
         if request.mimetype == NDJSON:
             lines = list(numbered(_from_lines(form.kind, body_bytes()), form.line))
-            send_events(form.complete(take_lines(lines)))
+            send_events(take_lines(lines), form.complete)
         else:
             require_json()
             found = cast("_Many", parsed(many, body_bytes())).events
             with pointing("events"):
                 lines = list(numbered(enumerate(found, 1), form.line))
-                send_events(form.complete(take_lines(lines)))
+                send_events(take_lines(lines), form.complete)
         return reply(Accepted(accepted=len(lines)))
 
 

@@ -90,12 +90,9 @@ class Consumer(TopicFollower):
             return "the first model generation is being loaded"
         if self._generations.refusal:
             return f"the newest model is refused: {self._generations.refusal}"
-        return f"no model generation yet; {self._remedy()}"
-
-    def _remedy(self) -> str:
         if has_layer(self._settings.app, "batch"):
-            return "start the batch layer: bin/gemsbok batch --once"
-        return "give it one: bin/gemsbok model import FILE"
+            return "no model generation yet; start the batch layer: bin/gemsbok batch --once"
+        return "no model generation yet; give it one: bin/gemsbok model import FILE"
 
     # -- the thread ---------------------------------------------------------------------
 
@@ -151,9 +148,6 @@ class Consumer(TopicFollower):
 
     def swap_if_ready(self) -> None:
         """Serve the generation that was made aside, once it is ready for that."""
-        self._generations.swap_if_ready(self._read_to_start())
-
-    def _read_to_start(self) -> bool:
-        """Whether everything that was on the topic when we started has been read."""
         ends = self._start_offsets or {}
-        return all(self.positions.get(p, 0) >= end for p, end in ends.items())
+        read_to_start = all(self.positions.get(p, 0) >= end for p, end in ends.items())
+        self._generations.swap_if_ready(read_to_start)

@@ -149,14 +149,14 @@ class Generations:
         if not slots:
             self.counts["updates_of_other_generations"] += 1
         for slot in slots:
-            self._apply(slot, slot.log.accept(message))
+            self._apply(slot, slot.model.apply_many, slot.log.accept(message))
 
     def take_foreign(self, updates: Sequence[str]) -> None:
         """Apply updates that are not ours: they are for whatever generation there is."""
         if not self._slots():
             self.counts["updates_before_a_model"] += len(updates)
         for slot in self._slots():
-            self._apply(slot, updates, foreign=True)
+            self._apply(slot, slot.model.apply_many_foreign, updates)
 
     def swap_if_ready(self, read_to_start: bool) -> None:
         """Serve the generation that was made aside, once it is complete and has caught up.
@@ -167,7 +167,8 @@ class Generations:
             Whether all has been read that was on the update topic when this process started: the
             first generation waits for that.
         """
-        if self.building is None or not self._complete(self.building):
+        least = self._settings.min_model_load_fraction
+        if self.building is None or self.building.model.fraction_loaded < least:
             return
         if not self._caught_up(self.building, read_to_start):
             waited = self._sources.monotonic() - self.building.opened
@@ -182,9 +183,6 @@ class Generations:
         log.info("generation %s is served", self.building.generation)
         self.served, self.building = self.building, None
 
-    def _complete(self, slot: ServedSlot) -> bool:
-        return slot.model.fraction_loaded >= self._settings.min_model_load_fraction
-
     def _caught_up(self, slot: ServedSlot, read_to_start: bool) -> bool:
         if self.served is None:
             return read_to_start
@@ -196,10 +194,15 @@ class Generations:
     def _slots(self) -> list[ServedSlot]:
         return [slot for slot in (self.served, self.building) if slot]
 
-    def _apply(self, slot: ServedSlot, updates: Sequence[str], foreign: bool = False) -> None:
+    def _apply(
+        self,
+        slot: ServedSlot,
+        apply_many: Callable[[Sequence[str]], Sequence[MessageError]],
+        updates: Sequence[str],
+    ) -> None:
         for start in range(0, len(updates), AT_ONCE):
             some = updates[start : start + AT_ONCE]
-            refused = slot.model.apply_many(some, foreign)
+            refused = apply_many(some)
             self.counts["updates"] += len(some) - len(refused)
             for error in refused:
                 self.counts["bad_updates"] += 1

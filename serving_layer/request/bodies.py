@@ -56,7 +56,12 @@ def take_lines(numbered: Sequence[tuple[int, str]]) -> list[str]:
     ApiError
         413 ``line_too_long``.
     """
-    _refuse_long(numbered, context().settings.input_topic.max_line_bytes)
+    limit = context().settings.input_topic.max_line_bytes
+    for at, line in numbered:
+        # UTF-8 has at most four bytes to a character, so most lines need not be encoded.
+        if len(line) * 4 > limit and len(line.encode()) > limit:
+            message = f"a line has more than {limit} bytes (input_topic.max_line_bytes)"
+            raise ApiError(413, "line_too_long", message, line=at)
     g.line_numbers = [at for at, _ in numbered]
     return [line for _, line in numbered]
 
@@ -165,11 +170,3 @@ def _event_line(value: object, at: int) -> str:
 
 def _is_scalar(value: object) -> bool:
     return value is None or (isinstance(value, (str, int, float)) and not isinstance(value, bool))
-
-
-def _refuse_long(numbered: Sequence[tuple[int, str]], limit: int) -> None:
-    for at, line in numbered:
-        # UTF-8 has at most four bytes to a character, so most lines need not be encoded.
-        if len(line) * 4 > limit and len(line.encode()) > limit:
-            message = f"a line has more than {limit} bytes (input_topic.max_line_bytes)"
-            raise ApiError(413, "line_too_long", message, line=at)

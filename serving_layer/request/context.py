@@ -92,17 +92,13 @@ def context() -> Context:
 def snapshot() -> ModelSnapshot:
     """Return the request's model and generation: those current when it was first asked for."""
     kept = g._get_current_object()
-    if "snapshot" not in kept:
-        kept.snapshot = _pin(context().current)
-    return cast("ModelSnapshot", kept.snapshot)
-
-
-def _pin(source: ModelSource) -> ModelSnapshot:
-    """Read model and generation as one, though each is read by itself."""
-    while True:
+    source = context().current
+    # Model and generation are read as one, though each is read by itself.
+    while "snapshot" not in kept:
         found = ModelSnapshot(source.model, source.generation, source.model_age_seconds)
         if source.model is found.model and source.generation == found.generation:
-            return found
+            kept.snapshot = found
+    return cast("ModelSnapshot", kept.snapshot)
 
 
 def model(kind: type[M]) -> M:

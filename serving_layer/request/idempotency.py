@@ -107,18 +107,15 @@ class Writes:
             if isinstance(error, ApiError) and error.error_code == "outcome_unknown":
                 self._note(key, content, _State.UNKNOWN)
             else:
-                self._forget(key)
+                # Nothing was written: the same key may try again.
+                with self._writes.record(*key) as record:
+                    record.put(0.0, b"", _State.BEGUN, 0)
             raise
         self._note(key, content, _State.DONE)
 
     def _note(self, key: tuple[str, str], content: bytes, state: _State) -> None:
         with self._writes.record(*key) as record:
             record.put(self._clock() + KEEP_SECONDS, content, state, os.getpid())
-
-    def _forget(self, key: tuple[str, str]) -> None:
-        """Let the same key try again: nothing was written."""
-        with self._writes.record(*key) as record:
-            record.put(0.0, b"", _State.BEGUN, 0)
 
 
 def _runs(process: int) -> bool:

@@ -92,7 +92,9 @@ def parsed(kind: type[B], data: bytes) -> B:
         if first["type"] == "json_invalid":
             raise ApiError(400, "bad_json", first["msg"]) from None
         code = "schema"
-        raise _invalid(code, error, _body_fault) from None
+        raise _invalid(
+            code, error, lambda found: Fault(detail=found["msg"], pointer=pointer(*found["loc"]))
+        ) from None
 
 
 @lru_cache
@@ -121,10 +123,6 @@ def _parameter_fault(detail: ErrorDetails) -> Fault:
     # Nowhere: it is wrong what several of them are together.
     name = str(detail["loc"][0]) if detail["loc"] else None
     return Fault(detail=detail["msg"], parameter=name)
-
-
-def _body_fault(detail: ErrorDetails) -> Fault:
-    return Fault(detail=detail["msg"], pointer=pointer(*detail["loc"]))
 
 
 def pointer(*parts: str | int) -> str:

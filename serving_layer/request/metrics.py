@@ -50,11 +50,9 @@ def share(folder: str) -> None:
     """
     os.environ[FOLDER] = folder
     # prometheus_client looks at the variable when it is imported, which has happened.
-    values.ValueClass = values.MultiProcessValue(_process_name)  # type: ignore[no-untyped-call]
-
-
-def _process_name() -> str:
-    return multiprocessing.current_process().name
+    values.ValueClass = values.MultiProcessValue(  # type: ignore[no-untyped-call]
+        lambda: multiprocessing.current_process().name
+    )
 
 
 class Metrics:

@@ -6,7 +6,6 @@ import gzip
 import logging
 import time
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
@@ -74,7 +73,7 @@ def create_app(settings: Settings, current: ModelSource, producer: Producer | No
     around = _Around(app, admission, metrics)
     app.before_request(around.before)
     app.after_request(around.after)
-    app.register_error_handler(HTTPException, _on_http_error)
+    app.register_error_handler(HTTPException, lambda error: _error_response(from_http(error)))
     app.register_error_handler(Exception, _on_failure)
     app.register_blueprint(routes.blueprint(family.console()))
     app.register_blueprint(family.blueprint(settings))
@@ -110,7 +109,9 @@ class _Around:
             # A slash more or less is another path: nobody is sent elsewhere.
             raise not_found()
         if asked.method in _WRITES and view is not None:
-            _refuse_when_read_only(view)
+            # Before the body is looked at (Oryx's rule).
+            if not getattr(view, "reads", False) and read_only():
+                raise ApiError(403, "read_only", "Serving Layer is read-only")
             keep_body()
 
     def after(self, response: LeanResponse) -> LeanResponse:
@@ -136,12 +137,6 @@ def _common_headers(kept: Any) -> list[tuple[str, str]]:
     return headers
 
 
-def _refuse_when_read_only(view: Callable[..., Any]) -> None:
-    """Answer before the body is looked at (Oryx's rule)."""
-    if not getattr(view, "reads", False) and read_only():
-        raise ApiError(403, "read_only", "Serving Layer is read-only")
-
-
 def _compress(response: Response) -> None:
     """Compress a reply as ``Accept-Encoding`` asks; ``deflate`` in zlib's frame."""
     size = response.content_length or 0
@@ -157,10 +152,6 @@ def _compress(response: Response) -> None:
     else:
         response.set_data(zlib.compress(body, COMPRESS_LEVEL))
     response.headers["Content-Encoding"] = encoding
-
-
-def _on_http_error(error: HTTPException) -> Response:
-    return _error_response(from_http(error))
 
 
 def _error_response(error: ApiError) -> Response:

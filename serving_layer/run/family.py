@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from common.config import ConfigError, Settings
-from common.runtime.families import family_module
+from common.config import Settings
+from common.runtime.families import family_class, family_module
 from serving_layer.api import ServingFamily, ServingModel, no_console, no_resources
-
-#: What a class ``Serving`` may leave out.
-OPTIONAL = ("apply_many", "to_pmml")
 
 
 def serving_family(settings: Settings) -> ServingFamily:
@@ -17,29 +14,12 @@ def serving_family(settings: Settings) -> ServingFamily:
     ------
     ConfigError
         If its module cannot be imported, has no ``Serving`` or no ``blueprint``, or ``Serving``
-        is not a class.
+        is not a class or lacks a method.
     """
     module = family_module(settings.app, "serving_layer", ("Serving", "blueprint"))
     return ServingFamily(
-        new_model=_complete(module.Serving),
+        new_model=family_class(module, "Serving", ServingModel),
         blueprint=module.blueprint,
         console=getattr(module, "console", no_console),
         resources=getattr(module, "resources", no_resources),
     )
-
-
-def _complete(kind: object) -> type[ServingModel]:
-    """Return a family's class, with the defaults of :class:`ServingModel` for what it lacks.
-
-    It is the class itself if it lacks nothing, and a subclass of it otherwise.
-    """
-    if not isinstance(kind, type):
-        message = "app: Serving must be a class; see docs/architecture.md"
-        raise ConfigError(message)
-    defaults = {
-        name: getattr(ServingModel, name) for name in OPTIONAL if getattr(kind, name, None) is None
-    }
-    if not defaults:
-        return kind
-    namespace = {"__module__": kind.__module__, "__doc__": kind.__doc__, **defaults}
-    return type(kind)(kind.__name__, (kind,), namespace)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from flask import Flask
 
-from common.broker import Broker, open_broker
+from common.broker import open_broker
 from common.config import Settings
 from common.store.generations import ModelStore
 from serving_layer.events.producer import LazyProducer
@@ -52,8 +52,13 @@ class Service:
             As :func:`serving_layer.run.app.create_app`.
         """
         read_only = settings.serving.api.read_only
-        producer = None if read_only else LazyProducer(_connect(settings, None))
-        consumer = Consumer(settings, _sources(settings))
+        producer = None if read_only else LazyProducer(functools.partial(open_broker, settings))
+        sources = Sources(
+            connect=functools.partial(open_broker, settings, settings.update_broker),
+            store=ModelStore.of(settings.batch.storage),
+            new_model=functools.partial(serving_family(settings).new_model, settings),
+        )
+        consumer = Consumer(settings, sources)
         return cls(settings, create_app(settings, consumer, producer), consumer, producer)
 
     @property
@@ -141,15 +146,3 @@ class Worker:
             except OSError as error:
                 log.warning("/metrics has old figures of this worker: %s", error)
             time.sleep(REPORT_SECONDS)
-
-
-def _sources(settings: Settings) -> Sources:
-    return Sources(
-        connect=_connect(settings, settings.update_broker),
-        store=ModelStore.of(settings.batch.storage),
-        new_model=functools.partial(serving_family(settings).new_model, settings),
-    )
-
-
-def _connect(settings: Settings, address: str | None) -> functools.partial[Broker]:
-    return functools.partial(open_broker, settings, address)

@@ -73,10 +73,6 @@ class _Plan:
     def members(self) -> int:
         return self.block // self.groups
 
-    def group_of(self, rows: RowNumbers) -> RowNumbers:
-        """Return the number of the group that each row is in."""
-        return rows // self.block * self.groups + rows % self.block % self.groups
-
     def rows_of(self, groups: RowNumbers) -> RowNumbers:
         """Return all rows of some groups."""
         first = groups // self.groups * self.block + groups % self.groups
@@ -131,7 +127,8 @@ class _Changed:
     def of(cls, plan: _Plan, touched: list[int]) -> _Changed:
         rows = np.fromiter(set(touched), np.int64)
         rows = rows[rows < plan.n_rows]
-        return cls(rows, plan.group_of(rows), touched)
+        groups = rows // plan.block * plan.groups + rows % plan.block % plan.groups
+        return cls(rows, groups, touched)
 
 
 class ExactIndex:
@@ -233,21 +230,20 @@ class ExactIndex:
         # and it may itself have been hidden, so that it is scored again in any case.
         proven = maxima.copy()
         proven[changed.groups] = -np.inf
-        near = maxima >= _nth_largest(proven, query.n) - 2 * self._error(query)
+        nth = len(proven) - query.n
+        reached = float(np.partition(proven, nth)[nth]) if nth >= 0 else -np.inf
+        near = maxima >= reached - 2 * self._error(query)
         hidden = changed.rows[~near[changed.groups]]
         rows = np.concatenate([scan.plan.rows_of(np.flatnonzero(near)), hidden])
         rows = rows[~among(rows, query.exclude)]
-        parts = [
-            self._rescore(scan, rows[start : start + _RESCORE_ROWS], query, changed.touched)
-            for start in range(0, len(rows), _RESCORE_ROWS)
-        ]
-        scores = np.concatenate(parts) if parts else np.zeros(0)
+        score = cosines if query.cosine else dots
+        scores = np.empty(len(rows))
+        for start in range(0, len(rows), _RESCORE_ROWS):
+            part = slice(start, start + _RESCORE_ROWS)
+            copy = scan.vectors[rows[part]]
+            self.factors.mend(copy, rows[part], changed.touched)
+            scores[part] = score(copy, query.vector)
         return top_of(rows, scores, query.n)
-
-    def _rescore(self, scan: _Scan, rows: RowNumbers, query: Query, touched: list[int]) -> Scores:
-        copy = scan.vectors[rows]
-        self.factors.mend(copy, rows, touched)
-        return cosines(copy, query.vector) if query.cosine else dots(copy, query.vector)
 
     def _error(self, query: Query) -> float:
         """Bound the error of a computed score, for a query of length 1."""
@@ -324,9 +320,3 @@ def _exclusions(queries: Sequence[Query], n_rows: int) -> tuple[RowNumbers, RowN
 def _inside(rows: NDArray[np.integer], n_rows: int) -> RowNumbers:
     """Leave out what is no row: an id that was unknown, or has come since the pass began."""
     return rows[(rows >= 0) & (rows < n_rows)].astype(np.int64)
-
-
-def _nth_largest(values: NDArray[np.float32], n: int) -> float:
-    if n > len(values):
-        return -np.inf
-    return float(np.partition(values, len(values) - n)[len(values) - n])

@@ -17,10 +17,6 @@ _SORTED_WHOLE = 1000
 _WIDEN = 8
 
 
-def _nothing() -> RowNumbers:
-    return np.zeros(0, np.int64)
-
-
 @dataclass(frozen=True, eq=False)
 class Query:
     """One question to an index.
@@ -39,7 +35,7 @@ class Query:
 
     vector: NDArray[np.floating]
     n: int
-    exclude: NDArray[np.integer] = field(default_factory=_nothing)
+    exclude: NDArray[np.integer] = field(default_factory=lambda: np.zeros(0, np.int64))
     cosine: bool = False
 
 

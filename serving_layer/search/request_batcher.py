@@ -6,21 +6,22 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 Q = TypeVar("Q")
 R = TypeVar("R")
 
 
+@dataclass(eq=False)
 class _Call(Generic[Q, R]):
     """One thread's question, and what wakes the thread: an answer, or the turn to compute."""
 
-    def __init__(self, query: Q) -> None:
-        self.query = query
-        self.wake = threading.Event()
-        self.answer: R | None = None
-        self.error: BaseException | None = None
-        self.done = False
+    query: Q
+    wake: threading.Event = field(default_factory=threading.Event)
+    answer: R | None = None
+    error: BaseException | None = None
+    done: bool = False
 
 
 class RequestBatcher(Generic[Q, R]):

@@ -1,15 +1,15 @@
 """Word count in the speed layer: a new pair of words counts once, also after a restart."""
 
 import orjson
-import pyarrow as pa
 
 from common.apps.wordcount import NEIGHBOURS_FILE, neighbours, read_model, read_update
 from common.base.lines import join_line
 from common.config import Settings
 from common.replica.updates import ModelMessage
+from speed_layer.api import Events, SpeedModel
 
 
-class Speed:
+class Speed(SpeedModel):
     """Counts and neighbours; a model that is not ours brings only counts."""
 
     fraction_loaded = 1.0
@@ -24,15 +24,15 @@ class Speed:
         self.counts = read_model(model.text)
         self.neighbours = {word: set(others) for word, others in known.items()}
 
-    def apply(self, update: str, foreign: bool = False) -> None:
+    def apply(self, update: str) -> None:
         """Take over the count and the new neighbours of one ``UP``."""
         word, self.counts[word], new = read_update(update)
         self.neighbours.setdefault(word, set()).update(new)
 
-    def build_updates(self, events: pa.RecordBatch) -> list[str]:
+    def build_updates(self, events: Events) -> list[str]:
         """Return ``word,count,new neighbour...`` for each word that is new or has new ones."""
         updates = []
-        for word, others in sorted(neighbours(events["value"].to_pylist()).items()):
+        for word, others in sorted(neighbours(events.columns["line"].to_pylist()).items()):
             new = sorted(others - self.neighbours.get(word, set()))
             if new or word not in self.counts:
                 updates.append(join_line([word, str(self.counts.get(word, 0) + len(new)), *new]))

@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.errors import StreamingQueryException
 from threadpoolctl import threadpool_limits
 
@@ -28,9 +27,9 @@ from common.config import Settings
 from common.replica.updates import ModelMessage
 from common.runtime.spark import kafka_options
 from common.store.generations import ModelStore, StoreError
-from common.wire.dead_letters import Check, refusals
+from common.wire.dead_letters import ReadLines
 from common.wire.messages import MessageError
-from speed_layer.api import SpeedModel
+from speed_layer.api import Events, SpeedModel
 from speed_layer.run.follower import Follower
 from speed_layer.run.view import View, open_view
 
@@ -51,7 +50,7 @@ class Family:
     """What the layer needs of the model family."""
 
     new_model: Callable[[], SpeedModel]
-    check: Check
+    read: ReadLines
 
 
 @dataclass
@@ -267,7 +266,9 @@ class SpeedLayer:
             # Only with a model that is not ours, whose vectors come one by one (Oryx's rule).
             self.totals.counts["events_before_the_model"] += events.num_rows
             return
-        good = self._good(events)
+        # The lines that cannot be read are set aside by the batch layer.
+        rows, limit = events.combine_chunks(), self._settings.input_topic.max_line_bytes
+        good = Events.read(rows.to_batches()[0], self._family.read, limit)
         topic, sent = self._settings.update_topic.name, 0
         for message in view.fold(events, good):
             headers = message.stamp.to_headers() if message.stamp else ()
@@ -275,7 +276,7 @@ class SpeedLayer:
             sent += 1
         producer.flush(self._settings.broker.delivery_timeout_seconds)
         self.totals.events += events.num_rows
-        self.totals.bad_lines += events.num_rows - good.num_rows
+        self.totals.bad_lines += events.num_rows - len(good)
         self.totals.updates += sent
         self.totals.micro_batches += 1
 
@@ -285,15 +286,8 @@ class SpeedLayer:
                 if isinstance(found, ModelMessage):
                     view.model.load(found)
                 else:
-                    view.model.apply(found, foreign=True)
+                    view.model.apply_foreign(found)
             except MessageError as error:
                 self.totals.counts["bad_updates"] += 1
                 code = "bad_model" if isinstance(found, ModelMessage) else "bad_update"
                 self._follower.set_aside(record, code, error)
-
-    def _good(self, events: pa.Table) -> pa.Table:
-        """Return the rows whose lines can be read; the batch layer sets the others aside."""
-        limit = self._settings.input_topic.max_line_bytes
-        reasons = refusals(events["value"].combine_chunks(), self._family.check, limit)
-        good = events.filter(pc.is_null(reasons))
-        return good.set_column(3, "value", good["value"].cast(pa.string()))

@@ -14,7 +14,7 @@ from common.broker.api import read_all
 from common.replica.slot import Slot
 from common.replica.updates import ModelMessage, SequenceLog, start_position
 from common.wire.messages import PROGRESS, UP, Message, MessageError, Progress, Stamp
-from speed_layer.api import SpeedModel
+from speed_layer.api import Events, SpeedModel
 
 log = logging.getLogger(__name__)
 
@@ -51,19 +51,17 @@ class View(Slot[SpeedModel]):
             log.warning("update topic %d:%d: %s", record.partition, record.offset, error)
             return []
 
-    def fold(self, events: pa.Table, good: pa.Table) -> Iterator[Message]:
+    def fold(self, events: pa.Table, good: Events) -> Iterator[Message]:
         """Fold a micro-batch in and yield the messages that publish it.
 
         Parameters
         ----------
         events : Table
             The whole micro-batch: ``partition, offset, timestamp, value``.
-        good : Table
-            Its rows whose lines can be read.
+        good : Events
+            Those of it whose lines can be read.
         """
-        updates: Sequence[str] = ()
-        if good.num_rows:
-            updates = self.model.build_updates(good.combine_chunks().to_batches()[0])
+        updates = self.model.build_updates(good) if len(good) else ()
         if self.generation is None:
             yield from (Message(UP, update) for update in updates)
             return

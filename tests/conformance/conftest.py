@@ -10,7 +10,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pytest
 
 from batch_layer.api import BatchContext
@@ -19,6 +18,8 @@ from common.replica.updates import stored
 from common.runtime.configuration import load
 from common.runtime.families import families, has_layer
 from common.store.generations import Generation, Manifest, ModelStore
+from speed_layer.api import Events
+from tests.micro_batches import micro_batch
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -68,24 +69,17 @@ class Family:
         model.load(stored(generation))
         return model
 
+    def events(self, lines: Sequence[str], start: int = 0) -> Events:
+        """Return lines as the speed layer gets them."""
+        return micro_batch(
+            self.module("common").Lines(self.settings), lines, start, TIMESTAMP + start
+        )
+
     def serving(self, generation: Generation) -> Any:
         """Load a generation in the serving layer."""
         model = self.module("serving").Serving(self.settings)
         model.load(stored(generation))
         return model
-
-
-def events(lines: Sequence[str], start: int = 0) -> pa.RecordBatch:
-    """Return lines as the speed layer gets them."""
-    numbers = range(start, start + len(lines))
-    return pa.record_batch(
-        {
-            "partition": pa.array([0] * len(lines), pa.int32()),
-            "offset": pa.array(numbers, pa.int64()),
-            "timestamp": pa.array([TIMESTAMP + number for number in numbers], pa.int64()),
-            "value": pa.array(lines, pa.string()),
-        }
-    )
 
 
 def _frame(spark: SparkSession, lines: Sequence[str], start: int) -> DataFrame:

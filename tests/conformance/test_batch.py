@@ -34,14 +34,19 @@ def test_what_is_past_and_what_is_new_does_not_change_the_model(
 def test_good_lines_pass_and_bad_ones_have_a_reason(family: Family) -> None:
     lines = family.module("common").Lines(family.settings)
     good, bad = family.sample.lines(), family.sample.BAD_LINES
-    assert lines.check(pa.array(good)).null_count == len(good) > 0
-    reasons = lines.check(pa.array(bad, pa.string())).to_pylist()
+    columns, reasons = lines.read(pa.array(good))
+    assert columns.num_rows == reasons.null_count == len(good) > 0
+    reasons = lines.read(pa.array(bad, pa.string())).reasons.to_pylist()
     assert len(reasons) >= 2
     assert all(reasons), dict(zip(bad, reasons, strict=True))
 
 
 def test_keys_are_stable_and_spread(family: Family) -> None:
-    key, lines = family.module("common").Lines(family.settings).key, family.sample.lines()
-    keys = [key(line) for line in lines]
-    assert keys == [key(line) for line in lines]
+    rules, lines = family.module("common").Lines(family.settings), family.sample.lines()
+    columns = rules.read(pa.array(lines)).columns
+    keys = rules.keys(lines, columns)
+    assert len(keys) == len(lines)
+    assert list(keys) == [
+        key for at, line in enumerate(lines) for key in rules.keys([line], columns.slice(at, 1))
+    ]
     assert len(set(keys)) > 8

@@ -11,7 +11,7 @@ import pytest
 from common.config import ConfigError
 from common.runtime.families import families, family_module, has_layer
 from common.store.generations import Generation
-from tests.conformance.conftest import Family, events
+from tests.conformance.conftest import Family
 
 Build = Callable[..., Generation]
 ROOT = Path(__file__).parent.parent.parent
@@ -27,7 +27,7 @@ def test_batch_then_speed_agrees_with_batch_over_all(family: Family, build: Buil
     speed, serving = family.speed(generation), family.serving(generation)
     stale = family.sample.agreement(expected, family.sample.predictions(serving))
     for start in range(cut, len(lines), 7):
-        for update in speed.build_updates(events(lines[start : start + 7], start)):
+        for update in speed.build_updates(family.events(lines[start : start + 7], start)):
             serving.apply(update)
     found = family.sample.agreement(expected, family.sample.predictions(serving))
     assert found >= family.sample.AGREEMENT, f"{found:.3f}, without the speed layer {stale:.3f}"

@@ -16,7 +16,7 @@ from common.broker.memory import MemoryBroker
 from common.store.generations import Generation
 from common.wire.messages import MessageError
 from serving_layer.run.app import create_app
-from tests.conformance.conftest import Family, events
+from tests.conformance.conftest import Family
 from tests.pmml_check import schema_errors
 from tests.serving_layer.held import Held
 
@@ -80,7 +80,7 @@ def test_read_only_refuses_every_write(family: Family, build: Build) -> None:
 def test_updates_twice_are_updates_once(family: Family, build: Build) -> None:
     lines = family.sample.lines()
     generation = build(lines[: len(lines) // 2])
-    updates = family.speed(generation).build_updates(events(lines[-20:]))
+    updates = family.speed(generation).build_updates(family.events(lines[-20:]))
     once, twice = family.serving(generation), family.serving(generation)
     before = family.sample.state(once)
     for update in updates:
@@ -95,7 +95,7 @@ def test_the_model_as_it_is_now_is_valid_pmml(family: Family, build: Build) -> N
     lines = family.sample.lines()
     generation = build(lines[: len(lines) // 2])
     model = family.serving(generation)
-    for update in family.speed(generation).build_updates(events(lines[-20:])):
+    for update in family.speed(generation).build_updates(family.events(lines[-20:])):
         model.apply(update)
     asking = client(family, model)
     reply = asking.get("/model.pmml")

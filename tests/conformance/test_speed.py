@@ -8,7 +8,7 @@ import pytest
 
 from common.store.generations import Generation
 from common.wire.messages import MessageError
-from tests.conformance.conftest import Family, events
+from tests.conformance.conftest import Family
 
 pytestmark = [pytest.mark.integration, pytest.mark.layers("speed")]
 Build = Callable[..., Generation]
@@ -19,17 +19,18 @@ def test_a_restart_from_the_updates_goes_on_alike(family: Family, build: Build) 
     past, first, second = lines[: len(lines) // 2], lines[-20:-10], lines[-10:]
     generation = build(past)
     running, restarted = family.speed(generation), family.speed(generation)
-    updates = running.build_updates(events(first))
+    updates = running.build_updates(family.events(first))
     assert len(updates) > 0
     for update in updates:
         restarted.apply(update)
-    assert restarted.build_updates(events(second, 10)) == running.build_updates(events(second, 10))
+    more = family.events(second, 10)
+    assert restarted.build_updates(more) == running.build_updates(more)
 
 
 def test_the_same_events_give_the_same_updates(family: Family, build: Build) -> None:
     lines = family.sample.lines()
     generation = build(lines[: len(lines) // 2])
-    batch = events(lines[-20:])
+    batch = family.events(lines[-20:])
     one, other = (family.speed(generation).build_updates(batch) for _ in range(2))
     assert len(one) > 0
     assert one == other

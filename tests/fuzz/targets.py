@@ -15,16 +15,16 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from common.apps.als.events import check
+from common.apps.als.events import read
 from common.apps.als.payload import decode_update
 from common.apps.als.pmml import read_als_pmml
 from common.base.lines import LineError, join_line, parse_line
 from common.pmml.documents import PmmlError, parse
 from common.store.generations import Manifest, ModelStore, StoreError
-from common.wire.dead_letters import refusals
+from common.wire.dead_letters import read_values
 from common.wire.messages import Message, MessageError, Progress
 from serving_layer.access.digest import Digest, LoginError
-from serving_layer.apps.als.events import with_defaults
+from serving_layer.apps.als.events import MAX_AHEAD, completed
 from serving_layer.http.decoding import Budget, multipart_texts, plain_text, unpack
 from serving_layer.http.errors import ApiError
 from serving_layer.http.paths import canonical
@@ -32,20 +32,22 @@ from serving_layer.request.bodies import json_lines
 
 Target = Callable[[bytes], None]
 
+#: Milliseconds since 1970, of which no timestamp is the future.
+LATEST = 2**63 - 1 - MAX_AHEAD
 #: Bytes that a body may unfold to here.
 BUDGET = 1 << 20
 
 
 def lines(data: bytes) -> None:
     """Read an input line; what is good is written and read again as the same."""
-    (reason,) = refusals(pa.array([data], pa.binary()), check, 65536).to_pylist()
+    columns, reasons = read_values(pa.array([data], pa.binary()), read, 65536)
     text = data.decode(errors="replace")
     with contextlib.suppress(LineError):
         tokens = parse_line(text)
         assert parse_line(join_line(tokens)) == tokens
-    if reason is None:
-        completed = with_defaults(text, 1)
-        assert check(pa.array([completed])).null_count == 1, completed
+    if reasons.null_count:
+        sent = completed(columns, LATEST)
+        assert read(pa.array(sent)).reasons.null_count == 1, sent
 
 
 def json_body(data: bytes) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from flask import Blueprint, Response
 
+from common.api import InputLines, Read
 from common.config import Settings
 from common.replica.updates import ModelMessage
+from serving_layer.api import ServingModel
 from serving_layer.routes import (
     Form,
     body_lines,
@@ -31,28 +33,27 @@ from serving_layer.routes import (
 )
 
 
-class Lines:
-    def __init__(self, settings: Settings) -> None: ...
+class Lines(InputLines):
+    def read(self, lines: pa.StringArray) -> Read:
+        reasons = [
+            f"bad_line: {line!r} is bad" if "bad" in line else None for line in lines.to_pylist()
+        ]
+        return Read(pa.record_batch({"line": lines}), pa.array(reasons, pa.string()))
 
-    def check(self, lines: pa.StringArray) -> pa.StringArray:
-        return pa.array(
-            [f"bad_line: {line!r} is bad" if "bad" in line else None for line in lines.to_pylist()],
-            pa.string(),
-        )
-
-    def key(self, line: str) -> str:
-        return line.partition(",")[0]
+    def keys(self, lines: Sequence[str], columns: pa.RecordBatch) -> Sequence[str]:
+        return [line.partition(",")[0] for line in lines]
 
 
-class Serving:
+class Serving(ServingModel):
+    fraction_loaded = 1.0
+
     def __init__(self, settings: Settings, name: str = "one") -> None:
         self.name = name
-        self.fraction_loaded = 1.0
 
     def load(self, model: ModelMessage) -> None:
         self.name = model.text
 
-    def apply(self, update: str, foreign: bool = False) -> None:
+    def apply(self, update: str) -> None:
         self.name = update
 
     def to_pmml(self) -> bytes:

@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 
 from batch_layer.apps.als.data import Factorization, Pairs, Preparation, lists_of, rows_of
 from batch_layer.apps.als.solver import Fit, factorize, n_threads
-from batch_layer.history.parallel import in_threads
+from batch_layer.history.files import in_threads
 from common.apps.als.events import Interactions, decay, parse
 from common.apps.als.pairs import EventsByPair, add_up_in_any_order
 

@@ -20,7 +20,7 @@ from common.apps.als.events import MAX_STRENGTH, Interactions, parse
 from common.apps.als.pairs import EventsByPair
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame
+    from pyspark.sql import DataFrame
 
 _EVENTS = "user string, item string, value double, timestamp bigint, position bigint"
 _MS_PER_DAY = 86_400_000
@@ -155,7 +155,9 @@ def _reduced(events: DataFrame, how: Preparation) -> DataFrame:
         value = F.max_by("value", order)
     reduced = events.groupBy("user", "item").agg(value.alias("value")).dropna()
     bounded = F.greatest(F.least("value", F.lit(MAX_STRENGTH)), F.lit(-MAX_STRENGTH))
-    return reduced.select("user", "item", _scaled(bounded, how).cast("float").alias("value"))
+    if how.log_strength:
+        bounded = F.signum(bounded) * F.log1p(F.abs(bounded) / how.epsilon)
+    return reduced.select("user", "item", bounded.cast("float").alias("value"))
 
 
 def _weakened(events: DataFrame, how: Preparation) -> DataFrame:
@@ -169,14 +171,6 @@ def _weakened(events: DataFrame, how: Preparation) -> DataFrame:
     if how.zero_threshold > 0:
         events = events.filter(value.isNull() | (F.abs(value) > how.zero_threshold))
     return events
-
-
-def _scaled(value: Column, how: Preparation) -> Column:
-    from pyspark.sql import functions as F
-
-    if not how.log_strength:
-        return value
-    return F.signum(value) * F.log1p(F.abs(value) / how.epsilon)
 
 
 def _distinct(ratings: DataFrame, name: str) -> pa.StringArray:

@@ -77,8 +77,9 @@ def factorize(ratings: csr_matrix, fit: Fit) -> tuple[Vectors, Vectors]:
 def _factorize_implicit(ratings: csr_matrix, fit: Fit) -> tuple[Vectors, Vectors]:
     from implicit.cpu.als import AlternatingLeastSquares
 
-    # Only now: a limit does not reach a BLAS that is loaded later.
-    with _one_blas_thread():
+    # BLAS takes one thread: products here are small and many, and threads take rows.  Only now,
+    # since a limit does not reach a BLAS that is loaded later.
+    with threadpool_limits(1, "blas"):
         model = AlternatingLeastSquares(
             factors=fit.features,
             regularization=fit.regularization * mean_count(ratings),
@@ -88,11 +89,6 @@ def _factorize_implicit(ratings: csr_matrix, fit: Fit) -> tuple[Vectors, Vectors
         )
         model.fit(confidence(ratings, fit.alpha), show_progress=False)
     return model.user_factors, model.item_factors
-
-
-def _one_blas_thread() -> threadpool_limits:
-    """Let BLAS take one thread: products here are small and many, and threads take rows."""
-    return threadpool_limits(1, "blas")
 
 
 def confidence(strengths: csr_matrix, alpha: float) -> csr_matrix:
@@ -125,7 +121,8 @@ def _factorize_explicit(ratings: csr_matrix, fit: Fit) -> tuple[Vectors, Vectors
     items = random.standard_normal((ratings.shape[1], fit.features), np.float32)
     items /= np.sqrt(fit.features)
     users = np.zeros((ratings.shape[0], fit.features), np.float32)
-    with _one_blas_thread(), ThreadPoolExecutor(n_threads(), thread_name_prefix="als") as pool:
+    blas = threadpool_limits(1, "blas")
+    with blas, ThreadPoolExecutor(n_threads(), thread_name_prefix="als") as pool:
         for _ in range(fit.iterations):
             users = solve_rows(by_user, items, fit.regularization, pool)
             items = solve_rows(by_item, users, fit.regularization, pool)

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from common.api import Read
 from common.base.numeric_text import MAX_NUMBER, read_numbers
 from common.records.line_columns import plain_columns, sparse_strings, split_columns
 
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 MAX_ID_BYTES = 1024
 MAX_STRENGTH = MAX_NUMBER
 
+#: Columns of what is read.
+_NAMES = ["user", "item", "strength", "timestamp", "timestamp_text"]
 _IDS = pa.dictionary(pa.int32(), pa.string())
 #: Of a line's tokens.  Integers are strings: Arrow would take hexadecimal ones too.
 _KINDS = (_IDS, _IDS, pa.float64(), pa.string())
@@ -74,53 +77,61 @@ class Interactions:
         )
 
 
-@dataclass(frozen=True)
-class _Lines:
-    """Lines as columns, with the reason for each that cannot be read."""
+def read(lines: pa.StringArray) -> Read:
+    """Read lines: in bulk where all of them are plain and good, else by every rule.
 
-    users: pa.DictionaryArray
-    items: pa.DictionaryArray
-    values: NDArray[np.float64]
-    timestamps: pa.Int64Array
-    reasons: pa.StringArray
-
-
-def check(lines: pa.StringArray) -> pa.StringArray:
-    """Return why each line is refused, null where it is good.
-
-    A reason is ``code: message`` with the code ``empty_id``, ``id_too_long``, ``bad_id``,
-    ``bad_strength`` or ``bad_timestamp``, or a message alone where the line has no fields to
-    speak of.
+    Returns
+    -------
+    Read
+        Columns ``user`` and ``item`` (dictionaries of strings, int32 indices), ``strength``
+        (float64; null where the line names none, NaN where it is empty), ``timestamp`` (int64,
+        ms; null where it is missing or empty) and ``timestamp_text`` (as it is written; null
+        where it is missing).  A reason is ``code: message`` with the code ``empty_id``,
+        ``id_too_long``, ``bad_id``, ``bad_strength`` or ``bad_timestamp``, or a message alone
+        where the line has no fields to speak of.
     """
-    return _read(lines).reasons
+    lines = lines.cast(pa.string())
+    return (_read_plain(lines) if len(lines) >= _MANY else None) or _read_any(lines)
 
 
-def parse(events: pa.RecordBatch) -> Interactions:
-    """Read events; a line that :func:`check` refuses is left out, with a warning.
+def interactions(records: pa.RecordBatch, columns: pa.RecordBatch) -> Interactions:
+    """Return events that have been read.
 
     Parameters
     ----------
-    events : RecordBatch
-        Columns ``partition, offset, timestamp`` (integers; ms) and ``value`` (string).
+    records : RecordBatch
+        Where each came from: columns ``partition, offset, timestamp`` (integers; ms).
+    columns : RecordBatch
+        Those of :func:`read`, row for row; all of them good.
     """
-    lines = _read(events["value"])
-    timestamps = pc.coalesce(lines.timestamps, events["timestamp"].cast(pa.int64()))
+    timestamps = pc.coalesce(columns["timestamp"], records["timestamp"].cast(pa.int64()))
     partitions, offsets = (
-        events[name].to_numpy(zero_copy_only=False).astype(np.int64)
+        records[name].to_numpy(zero_copy_only=False).astype(np.int64)
         for name in ("partition", "offset")
     )
-    found = Interactions(
-        lines.users,
-        lines.items,
-        lines.values,
+    return Interactions(
+        columns["user"],
+        columns["item"],
+        pc.fill_null(columns["strength"], 1.0).to_numpy(zero_copy_only=False),
         timestamps.to_numpy(zero_copy_only=False),
         partitions * _OFFSETS + offsets,
     )
-    n_bad = len(lines.reasons) - lines.reasons.null_count
-    if not n_bad:
-        return found
-    log.warning("%d lines left out; the first: %s", n_bad, lines.reasons.drop_null()[0])
-    return found.take(lines.reasons.is_null().to_numpy(zero_copy_only=False))
+
+
+def parse(rows: pa.RecordBatch) -> Interactions:
+    """Read rows of the history; a line that :func:`read` refuses is left out, with a warning.
+
+    Parameters
+    ----------
+    rows : RecordBatch
+        Columns ``partition, offset, timestamp`` (integers; ms) and ``value`` (string).
+    """
+    columns, reasons = read(rows["value"])
+    n_bad = len(reasons) - reasons.null_count
+    if n_bad:
+        log.warning("%d lines left out; the first: %s", n_bad, reasons.drop_null()[0])
+        rows, columns = rows.filter(reasons.is_null()), columns.filter(reasons.is_null())
+    return interactions(rows, columns)
 
 
 def decay(
@@ -157,13 +168,7 @@ def decay(
     return decayed.take(~weak)
 
 
-def _read(lines: pa.StringArray) -> _Lines:
-    """Read lines: in bulk where all of them are plain and good, else by every rule."""
-    lines = lines.cast(pa.string())
-    return (_read_plain(lines) if len(lines) >= _MANY else None) or _read_any(lines)
-
-
-def _read_plain(lines: pa.StringArray) -> _Lines | None:
+def _read_plain(lines: pa.StringArray) -> Read | None:
     """Read lines of one form, none with quotes and the like; None where one may be refused."""
     n_tokens = str(lines[0]).count(",") + 1
     if not 2 <= n_tokens <= len(_KINDS):
@@ -171,14 +176,23 @@ def _read_plain(lines: pa.StringArray) -> _Lines | None:
     columns = plain_columns(lines, n_tokens, dict(enumerate(_KINDS[:n_tokens])))
     if columns is None:
         return None
-    missing = [pa.array(np.ones(len(lines))), pa.nulls(len(lines), pa.string())]
+    missing = [pa.nulls(len(lines), pa.float64()), pa.nulls(len(lines), pa.string())]
     users, items, strengths, times = columns + missing[n_tokens - 2 :]
     timestamps, bad_times = _timestamps(times)
     in_range = pc.all(pc.less_equal(pc.abs(strengths), MAX_STRENGTH), min_count=0)
     if bad_times.any() or not (in_range.as_py() and _are_good(users) and _are_good(items)):
         return None
-    values = strengths.to_numpy(zero_copy_only=False)
-    return _Lines(users, items, values, timestamps, pa.nulls(len(lines), pa.string()))
+    # So far an empty token is null, as a missing one is.
+    if n_tokens > 2:
+        strengths = pa.array(strengths.to_numpy(zero_copy_only=False))
+    if n_tokens > 3:
+        times = pc.fill_null(times, "")
+    found = _columns(users, items, strengths, timestamps, times)
+    return Read(found, pa.nulls(len(lines), pa.string()))
+
+
+def _columns(*columns: pa.Array) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(list(columns), names=_NAMES)
 
 
 def _are_good(ids: pa.DictionaryArray) -> bool:
@@ -186,10 +200,10 @@ def _are_good(ids: pa.DictionaryArray) -> bool:
     return not ids.null_count and not any(broken.any() for broken in rules.values())
 
 
-def _read_any(lines: pa.StringArray) -> _Lines:
+def _read_any(lines: pa.StringArray) -> Read:
     """Split lines, read their numbers, and apply every rule; the first that fails is named."""
     (users, items, strengths, times), reasons = split_columns(lines, 2, 4)
-    values, bad_strengths = _strengths(strengths)
+    numbers, bad_strengths = _strengths(strengths)
     timestamps, bad_times = _timestamps(times)
     rules = {
         **_id_rules("user", users),
@@ -201,7 +215,8 @@ def _read_any(lines: pa.StringArray) -> _Lines:
     if broken.any():
         found = {row: _first(rules, row) for row in np.flatnonzero(broken)}
         reasons = pc.coalesce(reasons, sparse_strings(found, len(lines)))
-    return _Lines(users.dictionary_encode(), items.dictionary_encode(), values, timestamps, reasons)
+    ids = (users.dictionary_encode(), items.dictionary_encode())
+    return Read(_columns(*ids, numbers, timestamps, times), reasons)
 
 
 def _first(rules: dict[str, NDArray[np.bool_]], row: Any) -> str:
@@ -219,15 +234,15 @@ def _id_rules(side: str, ids: pa.StringArray) -> dict[str, NDArray[np.bool_]]:
     }
 
 
-def _strengths(texts: pa.StringArray) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return strengths (1 where missing, NaN where empty) and where they are no numbers."""
+def _strengths(texts: pa.StringArray) -> tuple[pa.DoubleArray, NDArray[np.bool_]]:
+    """Return strengths (null where missing, NaN where empty) and where they are no numbers."""
     given = _mask(texts.is_valid()) & ~_mask(pc.equal(texts, ""))
     numbers = read_numbers(texts.filter(pa.array(given)))
-    values = np.where(_mask(texts.is_null()), 1.0, np.nan)
+    values = np.full(len(texts), np.nan)
     values[given] = numbers
     bad = given.copy()
     bad[given] = np.isnan(numbers)
-    return values, bad
+    return pa.array(values, mask=_mask(texts.is_null())), bad
 
 
 def _timestamps(texts: pa.StringArray) -> tuple[pa.Int64Array, NDArray[np.bool_]]:

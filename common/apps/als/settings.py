@@ -5,19 +5,16 @@ Hu, Koren, Volinsky: Collaborative Filtering for Implicit Feedback Datasets (200
 
 from __future__ import annotations
 
-import zlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
-from common.base.lines import parse_line
+from common.api import InputLines, Read
 from common.config import Section
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from common import config
-
 
 _Count = Annotated[int, Field(ge=1, le=10_000)]
 _Positive = Annotated[float, Field(gt=0)]
@@ -98,18 +95,18 @@ class Settings(Section):
     top_n: TopN = Field(default_factory=TopN)
 
 
-class Lines:
+class Lines(InputLines):
     """``user,item[,strength[,timestamp]]``, whatever the settings say."""
 
-    def __init__(self, settings: config.Settings) -> None: ...
-
-    def check(self, lines: pa.StringArray) -> pa.StringArray:
-        """Return why each line is refused, null where it is good."""
+    def read(self, lines: pa.StringArray) -> Read:
+        """Return the columns of :func:`common.apps.als.events.read`."""
         # A process that reads no lines does not load what reads them: 10 MB in the serving layer.
-        from common.apps.als.events import check
+        from common.apps.als.events import read
 
-        return check(lines)
+        return read(lines)
 
-    def key(self, line: str) -> str:
-        """Return the user's CRC-32, so that his events keep their order."""
-        return f"{zlib.crc32(parse_line(line)[0].encode()):08x}"
+    def keys(self, lines: Sequence[str], columns: pa.RecordBatch) -> Sequence[str]:
+        """Return the CRC-32 of each line's user, so that a user's events keep their order."""
+        users = columns["user"].dictionary_decode().to_pylist()
+        found = [line if user is None else user for line, user in zip(lines, users, strict=True)]
+        return super().keys(found, columns)

@@ -41,19 +41,26 @@ def encode_update(model: ForestModel, node: int, total: Matrix) -> str:
     return orjson.dumps([*address, float(total[1]), count]).decode()
 
 
-def apply_update(model: ForestModel, update: str, foreign: bool) -> None:
-    """Give a leaf the total of a payload, or add a foreign one to it.
+def replace_leaf(model: ForestModel, update: str) -> None:
+    """Give a leaf the total of a payload that came with our headers.
 
     Raises
     ------
     MessageError
         If the payload cannot be read, or the model has no such leaf or class.
     """
-    node, total = _decode(model, update)
-    if foreign:
-        model.leaves.add(node, total)
-    else:
-        model.leaves.replace(node, total)
+    model.leaves.replace(*_decode(model, update))
+
+
+def add_to_leaf(model: ForestModel, update: str) -> None:
+    """Add to a leaf what a payload without our headers says that it has seen since.
+
+    Raises
+    ------
+    MessageError
+        If the payload cannot be read, or the model has no such leaf or class.
+    """
+    model.leaves.add(*_decode(model, update))
 
 
 def _decode(model: ForestModel, update: str) -> tuple[int, Matrix]:

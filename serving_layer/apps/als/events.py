@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from common.base.lines import LineError, join_line, parse_line
+from common.base.lines import join_line
 from serving_layer.http.errors import ApiError
 from serving_layer.request.bodies import line_number
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: Strength of an event that names none.
 DEFAULT_STRENGTH = "1"
@@ -15,8 +19,17 @@ DEFAULT_STRENGTH = "1"
 MAX_AHEAD = 86_400_000
 
 
-def completed(lines: Sequence[str], now: int) -> list[str]:
-    """Return the events' lines as :func:`with_defaults` does, and none from the future.
+def completed(columns: pa.RecordBatch, now: int) -> list[str]:
+    """Return the lines of events with what their senders left out.
+
+    Oryx's rule: no strength means 1, an empty one deletes, no timestamp means now.
+
+    Parameters
+    ----------
+    columns : RecordBatch
+        Of good lines; see :func:`common.apps.als.events.read`.
+    now : int
+        Milliseconds since 1970.
 
     Raises
     ------
@@ -24,38 +37,17 @@ def completed(lines: Sequence[str], now: int) -> list[str]:
         400 ``future_timestamp`` for an event more than a day ahead: it would count as the
         newest of its user and item until that day.
     """
-    found = [with_defaults(line, now) for line in lines]
-    for at, line in enumerate(found):
-        timestamp = line.rpartition(",")[2]
-        if _is_after(timestamp, now + MAX_AHEAD):
-            message = f"the timestamp {timestamp} is more than a day ahead; it is in milliseconds"
-            raise ApiError(400, "future_timestamp", message, line=line_number(at))
-    return found
+    import pyarrow.compute as pc
 
-
-def with_defaults(line: str, now: int) -> str:
-    """Return an event's line with strength and timestamp, its strength written as a float.
-
-    Oryx's rule: no strength means 1, an empty one deletes, no timestamp means now.  A line
-    that cannot be read is returned as it is: the family's check says why.
-
-    Parameters
-    ----------
-    line : str
-        ``user,item[,strength[,timestamp]]``, as CSV or as a JSON array.
-    now : int
-        Milliseconds since 1970.
-    """
-    try:
-        tokens = parse_line(line)
-    except LineError:
-        return line
-    if not 2 <= len(tokens) <= 4:
-        return line
-    user, item, *rest = tokens
-    strength = _normalised(rest[0]) if rest else DEFAULT_STRENGTH
-    timestamp = rest[1] if len(rest) > 1 else str(now)
-    return join_line([user, item, strength, timestamp])
+    at = pc.index(pc.greater(columns["timestamp"], now + MAX_AHEAD), True).as_py()
+    if at >= 0:
+        timestamp = columns["timestamp"][at]
+        message = f"the timestamp {timestamp} is more than a day ahead; it is in milliseconds"
+        raise ApiError(400, "future_timestamp", message, line=line_number(at))
+    users, items = (columns[name].dictionary_decode().to_pylist() for name in ("user", "item"))
+    strengths = [_text(strength) for strength in columns["strength"].to_pylist()]
+    times = pc.fill_null(columns["timestamp_text"], str(now)).to_pylist()
+    return [join_line(event) for event in zip(users, items, strengths, times, strict=True)]
 
 
 def preference_line(user: str, item: str, strength: str, now: int) -> str:
@@ -73,23 +65,19 @@ def strength_of(lines: Sequence[str]) -> str:
     """
     if not lines:
         return DEFAULT_STRENGTH
-    if len(lines) > 1 or _number(lines[0]) is None:
+    number = _number(lines[0]) if len(lines) == 1 else None
+    if number is None:
         given = lines[0] if len(lines) == 1 else f"{len(lines)} lines"
         message = f"the body is {given[:100]!r}; it must be one finite number, or empty"
         raise ApiError(400, "bad_strength", message)
-    return _normalised(lines[0])
+    return repr(number)
 
 
-def _is_after(timestamp: str, latest: int) -> bool:
-    # What is no number below 2^63 is left to the family's check.
-    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 19):
-        return False
-    return latest < int(timestamp) < 1 << 63
-
-
-def _normalised(strength: str) -> str:
-    number = _number(strength)
-    return strength if number is None else repr(number)
+def _text(strength: float | None) -> str:
+    """Return a strength as Oryx writes it: as a float, but 1 where the sender named none."""
+    if strength is None:
+        return DEFAULT_STRENGTH
+    return "" if math.isnan(strength) else repr(strength)
 
 
 def _number(text: str) -> float | None:

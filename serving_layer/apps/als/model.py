@@ -109,7 +109,7 @@ class Serving(ServingModel):
         self._recent_users, self._recent_items = set(), set()
         self._view = AlsView.of(content, self._approximation)
 
-    def apply(self, update: str, foreign: bool = False) -> None:
+    def apply(self, update: str) -> None:
         """Replace one vector, and change the known items that come with it.
 
         Raises
@@ -117,10 +117,10 @@ class Serving(ServingModel):
         MessageError
             If the payload cannot be read, or its vector has not the model's length.
         """
-        for error in self.apply_many([update], foreign):
+        for error in self.apply_many([update]):
             raise error
 
-    def apply_many(self, updates: Sequence[str], foreign: bool = False) -> list[MessageError]:
+    def apply_many(self, updates: Sequence[str]) -> list[MessageError]:
         """Apply updates, those of one side in one go; return what is wrong with the others."""
         view = self.view
         found, refused = decode_updates(updates, view.parameters.features)

@@ -64,7 +64,7 @@ def resources(settings: Settings, clock: Callable[[], float] = time.time) -> Blu
     _user_resources(routes)
     _item_resources(routes, provider)
 
-    form = EventForm(Event, _line, lambda lines: completed(lines, int(clock() * 1000)))
+    form = EventForm(Event, _line, lambda columns: completed(columns, int(clock() * 1000)))
     events_route(routes, form)
     return routes
 

@@ -269,4 +269,4 @@ def _event_routes(routes: Blueprint, now: Callable[[], int]) -> None:
     @describe(body=LINES, reply=SENT)
     def ingest() -> Response:
         """Record events, one to a line; all of them, or none where one is bad."""
-        return send_events(completed(body_lines(), now()))
+        return send_events(body_lines(), lambda columns: completed(columns, now()))

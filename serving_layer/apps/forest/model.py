@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from common.apps.forest.payload import apply_update
+from common.apps.forest.payload import add_to_leaf, replace_leaf
 from common.apps.forest.pmml import write_forest_pmml
 from common.apps.forest.settings import encoding_of, read_model, schema_of
 from common.wire.messages import MessageError
-from serving_layer.api import ServingModel
+from serving_layer.api import ServingModel, apply_each
 from serving_layer.apps.forest.view import ForestView
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from common.config import Settings
     from common.replica.updates import ModelMessage
 
@@ -38,9 +41,13 @@ class Serving(ServingModel):
         found = read_model(model.text, self._schema)
         self._view = ForestView(found, encoding_of(found))
 
-    def apply(self, update: str, foreign: bool = False) -> None:
-        """Give a leaf its new total, or add a foreign change; raises MessageError."""
-        apply_update(self.view.model, update, foreign)
+    def apply(self, update: str) -> None:
+        """Give a leaf its new total; raises MessageError."""
+        replace_leaf(self.view.model, update)
+
+    def apply_many_foreign(self, updates: Sequence[str]) -> list[MessageError]:
+        """Add changes to leaves; return what is wrong with those that cannot be read."""
+        return apply_each(partial(add_to_leaf, self.view.model), updates)
 
     def to_pmml(self) -> bytes:
         """Return the forest with what its leaves have seen until now."""

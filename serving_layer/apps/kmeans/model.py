@@ -45,7 +45,7 @@ class Serving(ServingModel):
         """Take over a model in the place of the one before; raises MessageError."""
         self.model = read_model(model.text, self.schema)
 
-    def apply(self, update: str, foreign: bool = False) -> None:
+    def apply(self, update: str) -> None:
         """Replace one cluster; raises MessageError if that cannot be done."""
         found = decode_update(update)
         try:

@@ -40,7 +40,7 @@ class Serving(ServingModel):
         except (PmmlError, EvaluatorError) as error:
             raise MessageError(str(error)) from error
 
-    def apply(self, update: str, foreign: bool = False) -> None:
+    def apply(self, update: str) -> None:
         """Raise MessageError: a document does not learn."""
         message = "a document of another tool takes no updates"
         raise MessageError(message)

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from common.apps.als.events import Interactions, parse
+from common.apps.als.events import Interactions, interactions
 from common.apps.als.fold_in import FoldIn, Strengths
 from common.apps.als.pairs import aggregate
 from common.apps.als.payload import FactorUpdates, decode_update, encode_updates
@@ -28,6 +28,7 @@ from common.factors.solver import Solver
 from common.pmml.documents import PmmlError
 from common.store.generations import Generation, StoreError
 from common.wire.messages import MessageError
+from speed_layer.api import Events, SpeedModel
 from speed_layer.apps.als.sides import FactorSide, fraction_loaded
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ _LEVELS = {
 }
 
 
-class Speed:
+class Speed(SpeedModel):
     """The vectors of one generation, moved on by every micro-batch.
 
     Attributes
@@ -101,7 +102,7 @@ class Speed:
             self._items.expect(found.item_ids)
         self._model = found
 
-    def apply(self, update: str, foreign: bool = False) -> None:
+    def apply(self, update: str) -> None:
         """Apply the payload of one ``UP``; one that comes before any model is passed over.
 
         Raises
@@ -119,7 +120,7 @@ class Speed:
             message = f"ALS update of {found.kind} {found.id!r}: {error}"
             raise MessageError(message) from error
 
-    def build_updates(self, events: pa.RecordBatch) -> Sequence[str]:
+    def build_updates(self, events: Events) -> Sequence[str]:
         """Fold events in; one payload for each item and user that they change, items first.
 
         A user's payload lists the items that have become known, and those that a delete has
@@ -129,7 +130,8 @@ class Speed:
             self._count("before_model", len(events))
             return []
         model = self._model
-        pairs = aggregate(parse(events), model.implicit, model.log_strength, model.epsilon)
+        found = interactions(events.records, events.columns)
+        pairs = aggregate(found, model.implicit, model.log_strength, model.epsilon)
         users = _Part.of(pairs.users, self._users.factors)
         items = _Part.of(pairs.items, self._items.factors)
         self._count("unknown", int((~users.known[users.codes] & ~items.known[items.codes]).sum()))

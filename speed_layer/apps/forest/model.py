@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from common.apps.forest.model import ForestModel
-from common.apps.forest.payload import apply_update, encode_update
+from common.apps.forest.payload import add_to_leaf, encode_update, replace_leaf
 from common.apps.forest.settings import encoding_of, read_model, schema_of
 from common.apps.forest.trees import Matrix, Nodes
-from common.records.columns import parse
 from common.records.encoding import Encoding
+from speed_layer.api import Events, SpeedModel
 
 if TYPE_CHECKING:
     from common.config import Settings
@@ -30,21 +30,20 @@ log = logging.getLogger(__name__)
 #: How loud, and in which words, each count is logged; missing values are an everyday thing.
 _TEXTS = {
     "before_model": (logging.WARNING, "events or updates came before any model"),
-    "bad_lines": (logging.WARNING, "lines are not of this input_schema"),
     "unseen_classes": (logging.INFO, "events are of a class that the next model will know"),
     "unseen_categories": (logging.INFO, "unknown categories take the default child"),
     "missing_values": (logging.DEBUG, "missing values take the default child"),
 }
 
 
-class Speed:
+class Speed(SpeedModel):
     """The leaves of one generation, moved on by every micro-batch.
 
     Attributes
     ----------
     counts : Counter of str
-        ``before_model`` (events and updates), ``bad_lines``, ``unseen_classes`` (events left
-        out); ``unseen_categories`` and ``missing_values`` (of events that were learned from).
+        ``before_model`` (events and updates), ``unseen_classes`` (events left out);
+        ``unseen_categories`` and ``missing_values`` (of events that were learned from).
     """
 
     fraction_loaded = 1.0
@@ -62,14 +61,21 @@ class Speed:
         self._encoding = encoding_of(self._model)
         self._sends_changes = model.generation is None
 
-    def apply(self, update: str, foreign: bool = False) -> None:
-        """Give a leaf its new total, or add a foreign change; raises MessageError."""
+    def apply(self, update: str) -> None:
+        """Give a leaf its new total; raises MessageError."""
         if self._model is None:
             self._count("before_model", 1)
             return
-        apply_update(self._model, update, foreign)
+        replace_leaf(self._model, update)
 
-    def build_updates(self, events: pa.RecordBatch) -> Sequence[str]:
+    def apply_foreign(self, update: str) -> None:
+        """Add a change to a leaf; raises MessageError."""
+        if self._model is None:
+            self._count("before_model", 1)
+            return
+        add_to_leaf(self._model, update)
+
+    def build_updates(self, events: Events) -> Sequence[str]:
         """Route events to leaves; one payload for each leaf that they reach, tree by tree.
 
         For a model that is not ours the payloads are changes, and the leaves here change when
@@ -78,7 +84,7 @@ class Speed:
         if self._model is None:
             self._count("before_model", len(events))
             return []
-        rows, targets = self._read(events)
+        rows, targets = self._encoded(events.columns)
         if not len(rows):
             return []
         return list(self._moved(self._model, rows, targets))
@@ -93,13 +99,9 @@ class Speed:
             model.leaves.add(node, change)
             yield encode_update(model, node, model.leaves.totals[node])
 
-    def _read(self, events: pa.RecordBatch) -> tuple[Matrix, Matrix]:
-        """Return predictors and targets, encoded, of the events that can be learned from."""
-        target = str(self._schema.target)
-        examples, reasons = parse(events["value"], self._schema, [target])
-        self._count("bad_lines", len(reasons) - reasons.null_count)
-        examples = examples.filter(reasons.is_null())
-        targets, n_unseen = self._encoding.encode(examples, [target])
+    def _encoded(self, examples: pa.RecordBatch) -> tuple[Matrix, Matrix]:
+        """Return predictors and targets, encoded, of the examples that can be learned from."""
+        targets, n_unseen = self._encoding.encode(examples, [str(self._schema.target)])
         self._count("unseen_classes", n_unseen)
         known = ~np.isnan(targets[:, 0])
         rows, n_unseen = self._encoding.encode(

@@ -10,13 +10,11 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from common.apps.kmeans.payload import ClusterUpdate, decode_update, encode_update
 from common.apps.kmeans.pmml import KMeansModel
 from common.apps.kmeans.settings import read_model, schema_of
-from common.records.columns import parse
 from common.wire.messages import MessageError
+from speed_layer.api import Events, SpeedModel
 
 if TYPE_CHECKING:
     from common.apps.kmeans.clusters import Clusters
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Speed:
+class Speed(SpeedModel):
     """The clusters of one generation, moved on by every micro-batch.
 
     Attributes
@@ -49,34 +47,35 @@ class Speed:
         self._model = read_model(model.text, self._schema)
         self._clusters = self._model.clusters
 
-    def apply(self, update: str, foreign: bool = False) -> None:
-        """Replace one cluster; raises MessageError if that cannot be done.
+    def apply(self, update: str) -> None:
+        """Replace one cluster; raises MessageError if that cannot be done."""
+        self._clusters = self._replaced(update)
 
-        A foreign update is read and no more: it may be our own, late, and our copy of the
-        clusters is ahead of it (Oryx's rule).
+    def apply_foreign(self, update: str) -> None:
+        """Read an update and no more; raises MessageError if it cannot be applied.
+
+        It may be our own, late, and our copy of the clusters is ahead of it (Oryx's rule).
         """
+        self._replaced(update)
+
+    def _replaced(self, update: str) -> Clusters | None:
+        """Return the clusters with one replaced; None where there are none yet."""
         found = decode_update(update)
         if self._clusters is None:
             self._count(1)
-            return
+            return None
         try:
-            replaced = self._clusters.with_cluster(found.id, found.center, found.count)
+            return self._clusters.with_cluster(found.id, found.center, found.count)
         except ValueError as error:
             message = f"k-means update of cluster {found.id}: {error}"
             raise MessageError(message) from error
-        if not foreign:
-            self._clusters = replaced
 
-    def build_updates(self, events: pa.RecordBatch) -> Sequence[str]:
+    def build_updates(self, events: Events) -> Sequence[str]:
         """Move the centers; one payload for each cluster that has new points, by row."""
         if self._model is None or self._clusters is None:
             self._count(len(events))
             return []
-        examples, reasons = parse(events["value"], self._schema, self._schema.active)
-        if reasons.null_count < len(reasons):
-            log.warning("%d lines left out", len(reasons) - reasons.null_count)
-            examples = examples.filter(reasons.is_null())
-        points, n_unseen = self._model.transformation.points(examples)
+        points, n_unseen = self._model.transformation.points(events.columns)
         self.counts["unseen"] += n_unseen
         self._clusters, rows = self._clusters.moved_by(points)
         return [_update(self._clusters, row) for row in rows.tolist()]

@@ -14,12 +14,13 @@ def test_neighbours_are_distinct_other_words() -> None:
 
 
 def test_check_refuses_lines_without_words() -> None:
-    reasons = LINES.check(pa.array(["a b", " ", "", None], pa.string()))
+    reasons = LINES.read(pa.array(["a b", " ", "", None], pa.string())).reasons
     assert reasons.to_pylist() == [None, *["there is no word"] * 3]
 
 
 def test_key_spreads_lines() -> None:
-    assert len({LINES.key(f"line {n}") for n in range(1000)}) == 1000
+    lines = [f"line {n}" for n in range(1000)]
+    assert len(set(LINES.keys(lines, LINES.read(pa.array(lines)).columns))) == 1000
 
 
 def test_messages_are_read() -> None:

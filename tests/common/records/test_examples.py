@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from common.base.lines import LineError, join_line
 from common.base.numeric_text import MAX_NUMBER, read_number, read_numbers
-from common.records.columns import check, parse
+from common.records.columns import parse
 from common.records.encoding import Encoding
 from common.records.examples import MAX_CATEGORY_BYTES, parse_datum
 from common.records.schema import InputSchema
@@ -78,15 +78,16 @@ def test_ignored_features_are_dropped() -> None:
 def test_a_refused_line_says_why_in_bulk_and_alone(line: str, reason: str) -> None:
     required = {"weight", "kind"}
     good = "1,1,red,1,a"
-    assert check(column(good, line, good), SCHEMA, required).to_pylist() == [None, reason, None]
+    reasons = parse(column(good, line, good), SCHEMA, required).reasons
+    assert reasons.to_pylist() == [None, reason, None]
     with pytest.raises(LineError) as caught:
         parse_datum(line, SCHEMA, required)
     assert str(caught.value) == reason
 
 
 def test_a_null_and_no_lines_at_all() -> None:
-    assert check(column(None), SCHEMA).to_pylist() == ["no value"]
-    assert check(column(), SCHEMA).to_pylist() == []
+    assert parse(column(None), SCHEMA).reasons.to_pylist() == ["no value"]
+    assert parse(column(), SCHEMA).reasons.to_pylist() == []
 
 
 field = st.one_of(

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from common.base.hashing import sha256_hex
 from common.broker.memory import MemoryBroker
-from common.replica.updates import SequenceLog, reached, resolve, start_position
+from common.replica.slot import Slot
+from common.replica.updates import SequenceLog, resolve, start_position
 from common.store.generations import Generation, Manifest, ModelStore, StoreError
 from common.wire.messages import (
     MODEL,
@@ -137,8 +138,9 @@ class TestResolve:
             resolve(Message(MODEL_REF, store.locate("9/model.pmml")), store)
 
 
-def test_reached_is_the_cut_or_the_progress_beyond_it() -> None:
-    assert reached({0: 5, 1: 2}, Progress({1: 7, 2: 1})) == {0: 5, 1: 7, 2: 1}
+def test_a_slot_holds_its_cut_or_the_progress_beyond_it() -> None:
+    slot = Slot(1, None, {0: 5, 1: 2}, SequenceLog(progress=Progress({1: 7, 2: 1})))
+    assert slot.offsets == {0: 5, 1: 7, 2: 1}
 
 
 def test_reading_starts_at_the_newest_generation(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ LAYERS = {
 }
 COMMON = """
 from pydantic import Field
+from common.api import InputLines
 from common.config import Section
 
 class Settings(Section):
@@ -29,9 +30,11 @@ class Settings(Section):
 
     depth: int = Field(default=2, ge=1, description="How deep.")
 
-class Lines:
+class Lines(InputLines):
     def __init__(self, settings):
         self.depth = settings.section("ownfamily").depth
+
+    def read(self, lines): ...
 """
 SERVING = "class Serving: ...\ndef blueprint(settings): ...\n"
 PACKAGE = {
@@ -106,3 +109,11 @@ def test_the_module_that_lacks_a_name_is_told(write: Write) -> None:
     write({**package(), "ownfamily/serving.py": "class Serving: ...\n"})
     with pytest.raises(ConfigError, match=r"'ownfamily\.serving' lacks blueprint;"):
         family_module("ownfamily", "serving_layer", ("Serving", "blueprint"))
+
+
+def test_lines_that_lack_a_method_are_told_what_to_derive_from(write: Write) -> None:
+    text = COMMON.replace("(InputLines)", "").replace("def read", "def check")
+    write({**package(), "ownfamily/common.py": text})
+    lacks = r"ownfamily\.common\.Lines lacks keys, read; derive from common\.api\.InputLines"
+    with pytest.raises(ConfigError, match=lacks):
+        input_lines(load(flags={"app": "ownfamily"}, environment={}))

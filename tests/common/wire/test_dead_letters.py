@@ -10,17 +10,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.wire.dead_letters import DeadLetter, refusals
+from common.api import Read
+from common.wire.dead_letters import DeadLetter, read_values
 
 
-def check(lines: pa.StringArray) -> pa.StringArray:
-    """Refuse lines that begin with "bad"."""
+def read(lines: pa.StringArray) -> Read:
+    """Refuse lines that begin with "bad"; what is read is the line and, by number, its length."""
     bad = pc.starts_with(lines, "bad")
-    return pc.if_else(bad, "it is bad", pa.scalar(None, pa.string()))
+    columns = {"line": lines.dictionary_encode(), "length": pc.utf8_length(lines)}
+    reasons = pc.if_else(bad, "it is bad", pa.scalar(None, pa.string()))
+    return Read(pa.record_batch(columns), reasons)
 
 
 def judge(*values: bytes | None) -> list[str | None]:
-    found: list[str | None] = refusals(pa.array(values, pa.binary()), check, 10).to_pylist()
+    columns, reasons = read_values(pa.array(values, pa.binary()), read, 10)
+    found: list[str | None] = reasons.to_pylist()
+    assert columns.num_rows == len(found)
+    for value, reason, row in zip(values, found, columns.to_pylist(), strict=True):
+        if reason is None:
+            assert value is not None
+            assert row == {"line": value.decode(), "length": len(value.decode())}
     return found
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from common.runtime.configuration import load
 from common.runtime.families import input_lines
-from common.wire.dead_letters import DeadLetter, refusals
+from common.wire.dead_letters import DeadLetter, read_values
 
 LIMIT = 1024
 BOTH = [b"u,i,1,5", b"v,j"]
@@ -28,9 +28,9 @@ BOTH = [b"u,i,1,5", b"v,j"]
     ],
 )
 def test_a_bad_line_is_named_among_good_ones(value: bytes | None, reason: str) -> None:
-    check = input_lines(load(environment={})).check
+    lines = input_lines(load(environment={}))
     values = pa.array([BOTH[0], value, BOTH[1]], pa.binary())
-    found = refusals(values, check, LIMIT).to_pylist()
+    found = read_values(values, lines.read, LIMIT).reasons.to_pylist()
     assert found[::2] == [None, None]
     assert found[1].startswith(reason)
     letter, headers = DeadLetter("input", 3, 7, "batch", found[1], value).record()

@@ -90,7 +90,7 @@ class Readers:
         for found, record in self.follower.take_foreign():
             assert isinstance(found, str)
             try:
-                model.apply(found, foreign=True)
+                model.apply_foreign(found)
             except MessageError as error:
                 self.follower.set_aside(record, "bad_update", error)
 

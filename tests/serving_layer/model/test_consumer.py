@@ -30,7 +30,6 @@ class NamedModel(ServingModel):
     text: str = ""
     updates: list[str] = field(default_factory=list)
     fraction_loaded: float = 1.0
-    foreign: list[str] = field(default_factory=list, compare=False)
 
     def load(self, model: ModelMessage) -> None:
         if model.text == "unusable":
@@ -39,13 +38,11 @@ class NamedModel(ServingModel):
         self.text = model.text
         self.fraction_loaded = 0.5 if model.text == "half" else 1.0
 
-    def apply(self, update: str, foreign: bool = False) -> None:
+    def apply(self, update: str) -> None:
         if update == "bad":
             message = "cannot be read"
             raise MessageError(message)
         self.updates.append(update)
-        if foreign:
-            self.foreign.append(update)
 
 
 class Bench:
@@ -62,11 +59,15 @@ class Bench:
         self.time = 0.0
         self.consumer = self.another()
 
-    def another(self, connect: Callable[[], Broker] | None = None) -> Consumer:
+    def another(
+        self,
+        connect: Callable[[], Broker] | None = None,
+        new_model: Callable[[], ServingModel] = NamedModel,
+    ) -> Consumer:
         sources = Sources(
             connect or (lambda: self.broker),
             self.store,
-            NamedModel,
+            new_model,
             monotonic=lambda: self.time,
             clock=lambda: 3.0,
             retry_seconds=0.01,
@@ -208,27 +209,39 @@ def test_foreign_models_and_updates_are_read_as_oryx_reads_them(bench: Bench) ->
     assert model == NamedModel("theirs again", ["a", "b"])
 
 
-def test_a_family_is_told_which_updates_are_foreign(bench: Bench) -> None:
+class ApartModel(NamedModel):
+    """One to which an update that is not ours means something else."""
+
+    foreign: Sequence[str] = ()
+
+    def apply_many_foreign(self, updates: Sequence[str]) -> list[MessageError]:
+        self.foreign = [*self.foreign, *updates]
+        return []
+
+
+def test_a_family_may_tell_foreign_updates_from_ours(bench: Bench) -> None:
+    consumer = bench.another(new_model=ApartModel)
     bench.publish(bench.generation(7, "seven"))
     bench.micro_batch(7, 1, ["ours"], offset=1)
     bench.send(UP, "theirs")
-    model = bench.read()
-    assert model is not None
-    assert model.updates == ["ours", "theirs"]
+    model = bench.read(consumer)
+    assert isinstance(model, ApartModel)
+    assert model.updates == ["ours"]
     assert model.foreign == ["theirs"]
 
 
 class ManyModel(NamedModel):
     """One that takes updates many at a time."""
 
-    def apply_many(self, updates: Sequence[str], foreign: bool = False) -> list[MessageError]:
-        self.calls = [*getattr(self, "calls", []), (list(updates), foreign)]
+    calls: Sequence[list[str]] = ()
+
+    def apply_many(self, updates: Sequence[str]) -> list[MessageError]:
+        self.calls = [*self.calls, list(updates)]
         return [MessageError(update) for update in updates if update == "bad"]
 
 
 def test_a_family_may_take_many_updates_at_once(bench: Bench) -> None:
-    sources = Sources(lambda: bench.broker, bench.store, ManyModel, clock=lambda: 3.0)
-    consumer = Consumer(bench.settings, sources)
+    consumer = bench.another(new_model=ManyModel)
     bench.publish(bench.generation(7, "seven"))
     bench.micro_batch(7, 1, ["a", "bad", "b"], offset=1)
     for update in ("c", "bad", "d"):
@@ -238,10 +251,10 @@ def test_a_family_may_take_many_updates_at_once(bench: Bench) -> None:
     model = bench.read(consumer)
     assert isinstance(model, ManyModel)
     assert model.calls == [
-        (["a", "bad", "b"], False),
-        (["c", "bad", "d"], True),
-        (["e"], False),
-        (["f"], True),
+        ["a", "bad", "b"],
+        ["c", "bad", "d"],
+        ["e"],
+        ["f"],
     ]
     assert (consumer.counts["updates"], consumer.counts["bad_updates"]) == (6, 2)
 

@@ -8,43 +8,50 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from flask import Blueprint, Flask, Response
 
+from common.api import InputLines, Read
 from common.config import ConfigError, Settings
 from common.replica.updates import ModelMessage
 from common.runtime.configuration import load
 from common.wire.messages import MessageError
-from serving_layer.api import NoPmmlError
+from serving_layer.api import NoPmmlError, ServingModel
 from serving_layer.routes import model, respond_value
 from serving_layer.run.app import create_app
 from serving_layer.run.family import serving_family
 from tests.serving_layer.held import Held
 
 
-class Lines:
-    def __init__(self, settings: Settings) -> None: ...
+class Lines(InputLines):
+    def read(self, lines: pa.StringArray) -> Read:
+        return Read(pa.record_batch({"line": lines}), pa.nulls(len(lines), pa.string()))
 
 
-class Serving:
-    """A class that derives from nothing, and has only what it must have."""
+class Serving(ServingModel):
+    """A class that has only what it must have."""
+
+    fraction_loaded = 1.0
 
     def __init__(self, settings: Settings) -> None:
         self.app = settings.app
-        self.fraction_loaded = 1.0
         self.updates: list[str] = []
 
     def load(self, model: ModelMessage) -> None: ...
 
-    def apply(self, update: str, foreign: bool = False) -> None:
+    def apply(self, update: str) -> None:
         if update == "bad":
             raise MessageError(update)
-        self.updates.append(f"{update}!" if foreign else update)
+        self.updates.append(update)
 
 
 class WithAll(Serving):
-    def apply_many(self, updates: Sequence[str], foreign: bool = False) -> list[MessageError]:
+    def apply_many(self, updates: Sequence[str]) -> list[MessageError]:
         return [MessageError("all at once")]
+
+    def apply_many_foreign(self, updates: Sequence[str]) -> list[MessageError]:
+        return [MessageError("all of theirs")]
 
     def to_pmml(self) -> bytes:
         return b"<PMML/>"
@@ -112,8 +119,8 @@ def test_updates_are_applied_one_by_one_and_the_bad_ones_returned(settings: Sett
     made: Any = serving_family(settings).new_model(settings)
     assert isinstance(made, Serving)
     assert [str(error) for error in made.apply_many(["a", "bad", "b"])] == ["bad"]
-    assert made.apply_many(["c"], foreign=True) == []
-    assert made.updates == ["a", "b", "c!"]
+    assert [str(error) for error in made.apply_many_foreign(["c", "bad"])] == ["bad"]
+    assert made.updates == ["a", "b", "c"]
 
 
 def test_what_a_family_has_is_used_as_it_is(family: Any, settings: Settings) -> None:
@@ -121,6 +128,7 @@ def test_what_a_family_has_is_used_as_it_is(family: Any, settings: Settings) -> 
     assert serving_family(settings).new_model is WithAll
     made = serving_family(settings).new_model(settings)
     assert [str(error) for error in made.apply_many(["a"])] == ["all at once"]
+    assert [str(error) for error in made.apply_many_foreign(["a"])] == ["all of theirs"]
     assert application(settings).test_client().get("/model.pmml").data == b"<PMML/>"
 
 
@@ -128,3 +136,37 @@ def test_a_serving_that_is_no_class_is_refused(family: Any, settings: Settings) 
     family.Serving = lambda settings: WithAll(settings)
     with pytest.raises(ConfigError, match="Serving must be a class"):
         serving_family(settings)
+
+
+def test_a_serving_that_does_not_derive_is_told_all_that_it_lacks(
+    family: Any, settings: Settings
+) -> None:
+    class Alone:
+        def load(self, model: ModelMessage) -> None: ...
+
+        def apply(self, update: str) -> None: ...
+
+    family.Serving = Alone
+    lacks = (
+        r"least_family\.Serving lacks apply_many, apply_many_foreign, to_pmml; "
+        r"derive from serving_layer\.api\.ServingModel"
+    )
+    with pytest.raises(ConfigError, match=lacks):
+        serving_family(settings)
+
+
+def test_a_serving_that_derives_may_not_leave_out_the_rest(family: Any, settings: Settings) -> None:
+    class Half(ServingModel):
+        def load(self, model: ModelMessage) -> None: ...
+
+    family.Serving = Half
+    with pytest.raises(ConfigError, match=r"lacks apply, fraction_loaded; derive from"):
+        serving_family(settings)
+
+
+def test_a_serving_that_does_not_derive_may_have_all(family: Any, settings: Settings) -> None:
+    class Whole:
+        load = apply = apply_many = apply_many_foreign = to_pmml = Serving.load
+
+    family.Serving = Whole
+    assert serving_family(settings).new_model is Whole

@@ -1,21 +1,22 @@
 import json
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
-from common.apps.wordcount import NEIGHBOURS_FILE, neighbours
+from common.apps.wordcount import NEIGHBOURS_FILE, Lines, neighbours
 from common.replica.updates import ModelMessage
 from common.runtime.configuration import load
 from common.store.generations import Manifest, ModelStore
 from common.wire.messages import MessageError
+from speed_layer.api import Events
 from speed_layer.apps.wordcount import Speed
+from tests.micro_batches import micro_batch
 
 PAST = ["a b", "a c", "d"]
 
 
-def events(*lines: str) -> pa.RecordBatch:
-    return pa.record_batch({"value": pa.array(lines, pa.string())})
+def events(*lines: str) -> Events:
+    return micro_batch(Lines(load()), lines)
 
 
 def stored(folder: Path, lines: list[str]) -> ModelMessage:

@@ -45,7 +45,7 @@ class Bench:
 
     def start(self) -> SpeedLayer:
         connect = functools.partial(open_broker, self.settings)
-        family = Family(functools.partial(Speed, self.settings), Lines(self.settings).check)
+        family = Family(functools.partial(Speed, self.settings), Lines(self.settings).read)
         layer = SpeedLayer(self.settings, self.spark, family, connect)
 
         def run() -> None:

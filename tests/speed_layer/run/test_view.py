@@ -13,13 +13,14 @@ from common.broker.memory import MemoryBroker
 from common.replica.updates import ModelMessage, stored
 from common.store.generations import Manifest, ModelStore
 from common.wire.messages import PROGRESS, UP, Message, Progress
+from speed_layer.api import Events, SpeedModel
 from speed_layer.run.view import View, open_view
 
 TOPIC = "update"
 
 
 @dataclass
-class Summing:
+class Summing(SpeedModel):
     """A model that is a running sum; each update says the new sum."""
 
     total: int = 0
@@ -29,13 +30,13 @@ class Summing:
     def load(self, model: ModelMessage) -> None:
         self.total = int(model.text)
 
-    def apply(self, update: str, foreign: bool = False) -> None:
+    def apply(self, update: str) -> None:
         self.applied.append(update)
         self.total = int(update)
 
-    def build_updates(self, events: pa.RecordBatch) -> Sequence[str]:
+    def build_updates(self, events: Events) -> Sequence[str]:
         found = []
-        for value in events["value"].to_pylist():
+        for value in events.columns["value"].to_pylist():
             self.total += int(value)
             found.append(str(self.total))
         return found
@@ -84,7 +85,12 @@ def publish(broker: MemoryBroker, messages: Sequence[Message]) -> None:
 
 
 def fold(view: View, batch: pa.Table) -> list[Message]:
-    return list(view.fold(batch, batch))
+    return list(view.fold(batch, good(batch)))
+
+
+def good(batch: pa.Table) -> Events:
+    (rows,) = batch.to_batches()
+    return Events(rows.select(["partition", "offset", "timestamp"]), rows.select(["value"]))
 
 
 def test_a_new_view_starts_at_the_cut(source: ModelMessage, broker: MemoryBroker) -> None:
@@ -111,8 +117,8 @@ def test_lines_that_cannot_be_read_still_move_the_offsets(
     source: ModelMessage, broker: MemoryBroker
 ) -> None:
     view = open_(source, broker)
-    batch = events(range(10, 12))
-    messages = list(view.fold(batch, batch.slice(0, 0)))
+    batch, none = events(range(10, 12)), pa.record_batch({"value": pa.array([], pa.string())})
+    messages = list(view.fold(batch, Events(none, none)))
     assert [m.key for m in messages] == [PROGRESS]
     assert view.offsets == {0: 12, 1: 3}
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.apps.als import settings as als
-from common.apps.als.events import MAX_STRENGTH, Interactions, check, decay, parse
+from common.apps.als.events import MAX_STRENGTH, Interactions, decay, parse, read
 from common.apps.als.pairs import EventsByPair, add_up_in_any_order, aggregate, sort_stably
 from common.base.lines import join_line
 from common.config import ConfigError, Settings
@@ -57,7 +57,7 @@ def test_parse_reads_every_form_of_a_line() -> None:
         "w,i,+.5",
         r"x\,y,i,1,9223372036854775807",
     ]
-    assert check(pa.array(lines)).null_count == len(lines)
+    assert read(pa.array(lines)).reasons.null_count == len(lines)
     found = parse(events(lines, [10, 20, 30, 40, 50, 60, 70]))
     assert found.users.to_pylist() == ["u", "u", "v", "v", "w,1", "w", "x,y"]
     assert found.items.to_pylist() == ["i", "i", "j", "7", "j", "i", "i"]
@@ -95,7 +95,7 @@ def test_parse_reads_every_form_of_a_line() -> None:
 )
 def test_check_says_why_a_line_is_refused(line: str | None, reason: str) -> None:
     # Good lines around it, as one bad number must not change how others are read.
-    reasons = check(pa.array(["a,b,1,2", line, "a,b,,"], pa.string()))
+    reasons = read(pa.array(["a,b,1,2", line, "a,b,,"], pa.string())).reasons
     assert reasons.to_pylist()[::2] == [None, None]
     assert reason in reasons[1].as_py()
 
@@ -108,7 +108,7 @@ def test_parse_leaves_bad_lines_out_and_says_so(caplog: pytest.LogCaptureFixture
 
 
 def test_nothing_is_nothing() -> None:
-    assert len(check(pa.array([], pa.string()))) == 0
+    assert len(read(pa.array([], pa.string())).reasons) == 0
     found = parse(events([]))
     assert len(found) == len(aggregate(found, True, False, 1.0)) == 0
 
@@ -141,8 +141,12 @@ def test_lines_in_bulk_are_read_as_one_by_one(
     lines *= 2000 // max(len(lines), 1) + 1
     times = list(range(1, len(lines) + 2))
     # A quoted line makes all of them go the long way.
-    reasons = check(pa.array([*lines, '"q",q'])).to_pylist()
-    assert check(pa.array(lines, pa.string())).to_pylist() == reasons[:-1]
+    columns, reasons = read(pa.array([*lines, '"q",q']))
+    plain, plain_reasons = read(pa.array(lines, pa.string()))
+    assert plain_reasons.to_pylist() == reasons.to_pylist()[:-1]
+    good = plain_reasons.is_null()
+    texts = columns["timestamp_text"][:-1].filter(good)
+    assert plain["timestamp_text"].filter(good).to_pylist() == texts.to_pylist()
     found = parse(events(lines, times[:-1]))
     other = parse(events([*lines, '"q",q'], times))
     assert found.users.to_pylist() == other.users.to_pylist()[:-1]
@@ -161,9 +165,14 @@ def test_keys_are_sorted_stably(bound: int) -> None:
 
 
 def test_key_spreads_users_and_keeps_each_together() -> None:
-    key = als.Lines(Settings()).key
-    assert key("u,i,1") == key('["u","j"]') == f"{zlib.crc32(b'u'):08x}"
-    assert len({key(f"u{n},i") for n in range(1000)}) == 1000
+    def keys(lines: list[str]) -> list[str]:
+        family = als.Lines(Settings())
+        return list(family.keys(lines, family.read(pa.array(lines)).columns))
+
+    assert keys(["u,i,1", '["u","j"]']) == [f"{zlib.crc32(b'u'):08x}"] * 2
+    assert len(set(keys([f"u{n},i" for n in range(1000)]))) == 1000
+    # A line that cannot be read needs some key all the same.
+    assert keys(["bad", "u,i"]) == [f"{zlib.crc32(b'bad'):08x}", f"{zlib.crc32(b'u'):08x}"]
 
 
 def test_oryx_decay() -> None:

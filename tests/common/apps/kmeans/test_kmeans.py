@@ -168,14 +168,15 @@ def test_lines_lack_no_feature() -> None:
     lines = Lines(
         settings(feature_names=["id", "x", "c"], id_features=["id"], categorical_features=["c"])
     )
-    reasons = lines.check(pa.array([",1,a", "1,,a", "1,1,", "1,x,a"], pa.string())).to_pylist()
-    assert reasons == [
+    reasons = lines.read(pa.array([",1,a", "1,,a", "1,1,", "1,x,a"], pa.string())).reasons
+    assert reasons.to_pylist() == [
         None,
         "missing_value: the feature 'x' has no value",
         "missing_value: the feature 'c' has no value",
         "not_a_number: the feature 'x' is not a finite number: 'x'",
     ]
-    assert len({lines.key(f"{n},1,a") for n in range(1000)}) == 1000
+    texts = [f"{n},1,a" for n in range(1000)]
+    assert len(set(lines.keys(texts, lines.read(pa.array(texts)).columns))) == 1000
 
 
 @pytest.mark.parametrize(

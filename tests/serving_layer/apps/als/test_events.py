@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.apps.als.events import MAX_STRENGTH, read
 from common.base.lines import join_line, parse_line
-from serving_layer.apps.als.events import with_defaults
+from serving_layer.apps.als.events import completed
 from tests.serving_layer.apps.als.fixture import Served, from_files, serve
 
 LINES = "a,B,1\nc,B\nc,D,5.5\nc,D,\na,C,2,123456789\n"
@@ -173,10 +175,15 @@ def test_read_only_refuses_before_it_looks(tmp_path: Path) -> None:
 IDS = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=8)
 
 
-@given(IDS, IDS, st.none() | st.floats(allow_nan=False, allow_infinity=False))
+@given(IDS, IDS, st.none() | st.floats(-MAX_STRENGTH, MAX_STRENGTH))
 def test_events_stay_what_they_are(user: str, item: str, strength: float | None) -> None:
     tokens = [user, item] if strength is None else [user, item, repr(strength)]
-    line = with_defaults(join_line(tokens), 17)
+
+    def completed_line(line: str, now: int) -> str:
+        (found,) = completed(read(pa.array([line])).columns, now)
+        return found
+
+    line = completed_line(join_line(tokens), 17)
     expected = "1" if strength is None else repr(strength)
     assert parse_line(line) == [user, item, expected, "17"]
-    assert with_defaults(line, 18).rpartition(",")[2] == "17"
+    assert completed_line(line, 18).rpartition(",")[2] == "17"

@@ -174,7 +174,7 @@ def test_updates_are_absolute_and_foreign_ones_add() -> None:
     row = np.array([[1.0, 0.0]])
     assert serving.view.model.predict(row).item() == pytest.approx((20 + 2000) / 3)
     for _ in range(2):
-        serving.apply('[0,"r+",32.0,2]', foreign=True)
+        assert serving.apply_many_foreign(['[0,"r+",32.0,2]']) == []
     assert serving.view.model.predict(row).item() == pytest.approx((26 + 2000) / 3)
 
 

@@ -3,9 +3,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
+from common.apps.als import Lines
 from common.apps.als.fold_in import updated_vectors
 from common.apps.als.payload import FactorUpdate, decode_update, encode_update
 from common.apps.als.pmml import AlsModel, write_als_pmml
@@ -16,8 +16,10 @@ from common.replica.updates import ModelMessage
 from common.runtime.configuration import load
 from common.store.generations import Manifest, ModelStore, StoreError
 from common.wire.messages import MessageError
+from speed_layer.api import Events
 from speed_layer.apps.als.model import Speed
 from speed_layer.apps.als.sides import FactorSide, fraction_loaded
+from tests.micro_batches import micro_batch
 
 USERS = np.random.default_rng(1).normal(0, 0.5, (6, 3)).astype(np.float32)
 ITEMS = np.random.default_rng(2).normal(0, 0.5, (5, 3)).astype(np.float32)
@@ -55,16 +57,8 @@ def speed(tmp_path: Path) -> Speed:
     return model
 
 
-def events(*lines: str) -> pa.RecordBatch:
-    count = len(lines)
-    return pa.record_batch(
-        {
-            "partition": pa.array([0] * count, pa.int32()),
-            "offset": pa.array(range(count), pa.int64()),
-            "timestamp": pa.array(range(1, count + 1), pa.int64()),
-            "value": pa.array(lines, pa.string()),
-        }
-    )
+def events(*lines: str) -> Events:
+    return micro_batch(Lines(load()), lines)
 
 
 def updates(speed: Speed, *lines: str) -> dict[tuple[str, str], FactorUpdate]:

@@ -6,17 +6,19 @@ import json
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
+from common.apps.forest import Lines
 from common.apps.forest.model import ForestModel
 from common.apps.forest.pmml import write_forest_pmml
 from common.config import Settings
 from common.replica.updates import ModelMessage
 from common.runtime.configuration import load
 from common.wire.messages import MessageError
+from speed_layer.api import Events
 from speed_layer.apps.forest.model import Speed
 from tests.forests import CLASSES, COLOURS, oryx_model, random_model, random_rows
+from tests.micro_batches import micro_batch
 
 
 def settings(classification: bool = True) -> Settings:
@@ -38,8 +40,8 @@ def loaded(model: ForestModel, generation: int | None = 7) -> Speed:
     return speed
 
 
-def events(lines: list[str]) -> pa.RecordBatch:
-    return pa.record_batch({"value": pa.array(lines, pa.string())})
+def events(lines: list[str], of: Settings | None = None) -> Events:
+    return micro_batch(Lines(of or settings()), lines)
 
 
 def line(row: list[float], target: object) -> str:
@@ -69,7 +71,9 @@ def test_a_class_counts_in_one_leaf_of_each_tree() -> None:
 def test_a_number_moves_the_mean_of_its_leaves() -> None:
     model, rows = random_model(classification=False), random_rows(3, 1, missing=0.0)
     speed = loaded(model)
-    updates = speed.build_updates(events([line(rows.tolist()[0], 2.5)]))
+    updates = speed.build_updates(
+        events([line(rows.tolist()[0], 2.5)], settings(classification=False))
+    )
     leaves = model.trees.all_leaves(rows)[:, 0].tolist()
     assert len(updates) == len(leaves) == 7
     for tree, (update, leaf) in enumerate(zip(updates, leaves, strict=True)):
@@ -90,17 +94,18 @@ def test_a_model_that_is_not_ours_gets_changes() -> None:
         "input_schema.categorical_features": ["0"],
         "input_schema.target_feature": "2",
     }
-    speed = Speed(load(flags=flags, environment={}))
+    theirs = load(flags=flags, environment={})
+    speed = Speed(theirs)
     speed.load(ModelMessage(None, write_forest_pmml(oryx_model()).decode()))
-    updates = speed.build_updates(events(["B,0,3", "B,1,5", "A,-9,7"]))
+    updates = speed.build_updates(events(["B,0,3", "B,1,5", "A,-9,7"], theirs))
     assert [json.loads(update) for update in updates] == [
         [0, "r-", 7.0, 1],
         [0, "r+", 4.0, 2],
         [1, "r-", 7.0, 1],
         [1, "r+", 4.0, 2],
     ]
-    speed.apply(updates[1], foreign=True)
-    again = speed.build_updates(events(["B,0,3"]))
+    speed.apply_foreign(updates[1])
+    again = speed.build_updates(events(["B,0,3"], theirs))
     assert json.loads(again[0]) == [0, "r+", 3.0, 1]
 
 
@@ -113,7 +118,7 @@ def test_a_foreign_change_adds_and_our_own_replaces() -> None:
     at = int(np.flatnonzero(model.trees.all_leaves(row)[0] == leaf)[0])
     event = events([line(row[at].tolist(), "yes")])
     before = model.leaves.totals[leaf, 2]
-    speed.apply(payload, foreign=True)
+    speed.apply_foreign(payload)
     assert json.loads(speed.build_updates(event)[0])[2]["2"] == before + 41
     for _ in range(2):
         speed.apply(payload)
@@ -129,13 +134,14 @@ def test_what_is_missing_or_unknown_is_counted() -> None:
         "4,0.5,red,0.5,-,",
         "5,wide,red,0.5,-,no",
     ]
-    updates = speed.build_updates(events(lines))
+    found = events(lines)
+    assert found.records["offset"].to_pylist() == [0, 1, 2]
+    updates = speed.build_updates(found)
     assert 7 <= len(updates) <= 14
     assert speed.counts == {
         "unseen_categories": 1,
         "missing_values": 1,
         "unseen_classes": 1,
-        "bad_lines": 2,
     }
 
 

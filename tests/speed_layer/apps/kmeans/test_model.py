@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
+from common.apps.kmeans import Lines
 from common.apps.kmeans.clusters import Clusters
 from common.apps.kmeans.payload import decode_update
 from common.apps.kmeans.pmml import KMeansModel, write_kmeans_pmml
@@ -17,7 +17,9 @@ from common.records.schema import InputSchema
 from common.replica.updates import ModelMessage
 from common.runtime.configuration import load
 from common.wire.messages import MessageError
+from speed_layer.api import Events
 from speed_layer.apps.kmeans.model import Speed
+from tests.micro_batches import micro_batch
 
 SITES = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
 SETTINGS = load(
@@ -46,8 +48,8 @@ def loaded() -> Speed:
     return speed
 
 
-def events(*lines: str) -> pa.RecordBatch:
-    return pa.record_batch({"value": pa.array(lines, pa.string())})
+def events(*lines: str) -> Events:
+    return micro_batch(Lines(SETTINGS), lines)
 
 
 def test_points_of_three_sites_move_three_clusters() -> None:
@@ -97,7 +99,7 @@ def test_foreign_updates_do_not_set_our_copy_back() -> None:
     undisturbed.build_updates(events("9,0,red"))
     for each in (speed, undisturbed):
         each.build_updates(events("9,1,red"))
-    speed.apply(late[0], foreign=True)
+    speed.apply_foreign(late[0])
     assert speed.build_updates(events("9,2,red")) == undisturbed.build_updates(events("9,2,red"))
 
 
@@ -119,15 +121,12 @@ def test_before_a_model_nothing_is_learnt_and_that_is_counted(
     assert "before any model" in caplog.text
 
 
-def test_bad_lines_are_left_out_and_unseen_categories_counted(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_bad_lines_are_left_out_and_unseen_categories_counted() -> None:
     speed = loaded()
-    with caplog.at_level(logging.WARNING):
-        updates = speed.build_updates(events("1,,red", "1,2", "9,0,green", "11,0,red"))
-    assert updates == ["[1,[10.0,0.0,0.25],4]"]
+    found = events("1,,red", "1,2", "9,0,green", "11,0,red")
+    assert found.records["offset"].to_pylist() == [2, 3]
+    assert speed.build_updates(found) == ["[1,[10.0,0.0,0.25],4]"]
     assert speed.counts["unseen"] == 1
-    assert "2 lines left out" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from batch_layer.history.parallel import in_threads
+from batch_layer.history.files import in_threads
 
 
 def test_results_are_in_order_and_few_items_are_taken_ahead() -> None:
