@@ -33,6 +33,10 @@ _TYPES = {
 }
 
 
+#: Returns columns of a frame's rows; see :class:`batch_layer.api.BatchContext`.
+RowReader = Callable[["DataFrame", Sequence[str]], Iterator[pa.RecordBatch]]
+
+
 class FileReader:
     """Reads frames of a table of history by Arrow, many times faster than Spark hands them over.
 
@@ -48,21 +52,28 @@ class FileReader:
         How many rows Spark counts in it.
     frames : sequence of (DataFrame, Expression)
         The frames that may be asked for, and which of the table's rows each holds.
+    otherwise : callable
+        Reads what the files cannot stand for.
     """
 
     def __init__(
-        self, table: DataFrame, n_rows: int, frames: Sequence[tuple[DataFrame, pc.Expression]]
+        self,
+        table: DataFrame,
+        n_rows: int,
+        frames: Sequence[tuple[DataFrame, pc.Expression]],
+        otherwise: RowReader = through_spark,
     ) -> None:
         self._table = table
         self._n_rows = n_rows
         self._frames = frames
+        self._otherwise = otherwise
 
     def __call__(self, rows: DataFrame, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Return columns of a frame's rows; see :class:`batch_layer.api.BatchContext`."""
         for frame, condition in self._frames:
             if frame is rows and self._files is not None:
                 return _matching(self._files, condition, list(columns))
-        return through_spark(rows, columns)
+        return self._otherwise(rows, columns)
 
     @cached_property
     def _files(self) -> ds.Dataset | None:

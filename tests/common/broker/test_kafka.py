@@ -24,7 +24,7 @@ from common.broker.kafka_python import client_config as kafka_python_config
 from common.config import BrokerClient
 from stack import ports
 from stack.local_kafka import LocalKafka
-from tests.common.broker.conftest import connect
+from tests.common.broker.conftest import connect, watchful
 
 # kafka-python leaves a socket whose connection was refused to the garbage collector.
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore:unclosed <socket")]
@@ -187,9 +187,9 @@ def ends_with(broker: Broker, topic: str, expected: int, what: str) -> dict[int,
 
 
 def test_new_partitions_are_read_from_their_beginning(
-    broker: Broker, topic: str, kafka_broker: str, monkeypatch: pytest.MonkeyPatch
+    kafka_client: str, topic: str, kafka_broker: str
 ) -> None:
-    monkeypatch.setattr("common.broker.watch.INTERVAL_SECONDS", 0.05)
+    broker = watchful(kafka_client, kafka_broker)
     reader = broker.reader(topic, "latest")
     admin = AdminClient({"bootstrap.servers": kafka_broker})
     admin.create_partitions([NewPartitions(topic, 3)])[topic].result()
@@ -203,6 +203,7 @@ def test_new_partitions_are_read_from_their_beginning(
     assert {(record.partition, record.value) for record in found} == {(0, b"old"), (2, b"new")}
     assert reader.positions() == {0: 1, 1: 0, 2: 1}
     reader.close()
+    broker.close()
 
 
 def topic_partitions(raw: RawProducer, topic: str) -> int:

@@ -17,6 +17,7 @@ from serving_layer.access.shared_ttl_table import PLACES, SPARE
 from serving_layer.request.idempotency import KEEP_SECONDS, Writes
 from tests.serving_layer.bad_input.conftest import AlsServer
 from tests.serving_layer.bad_input.requests import post
+from tests.stand_in import StandIn
 
 
 def write(server: AlsServer, key: str, body: bytes = b"u,i,1,7\n", target: str = "/ingest") -> Any:
@@ -71,20 +72,18 @@ def test_b38_a_key_that_is_none(als_server: AlsServer, key: str) -> None:
 
 
 def test_b38_two_at_once_are_written_once(
-    als_serving: Callable[..., AlsServer], monkeypatch: pytest.MonkeyPatch
+    als_serving: Callable[..., AlsServer],
 ) -> None:
-    server = als_serving()
-    producer = server.served.app.extensions["gemsbok"].producer
-    send_all = producer.send_all
     entered, go_on = threading.Event(), threading.Event()
 
-    def slowly(*given: Any) -> int:
-        entered.set()
-        assert go_on.wait(30)
-        found: int = send_all(*given)
-        return found
+    class Slow(StandIn):
+        def send_all(self, *given: Any) -> int:
+            entered.set()
+            assert go_on.wait(30)
+            found: int = self.other.send_all(*given)
+            return found
 
-    monkeypatch.setattr(producer, "send_all", slowly)
+    server = als_serving(through=Slow)
     first: list[Any] = []
     thread = threading.Thread(target=lambda: first.append(write(server, "twice")))
     thread.start()

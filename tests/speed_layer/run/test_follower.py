@@ -13,31 +13,14 @@ from common.config import UpdateTopic
 from common.store.generations import Generation, Manifest, ModelStore
 from common.wire.messages import MODEL, Message, Stamp
 from speed_layer.run.follower import Follower
+from tests.failing_store import FailingStore
 
 TOPIC = UpdateTopic()
 
 
-class Store(ModelStore):
-    """A store that fails as long as it is told to."""
-
-    failure: Exception | None = None
-
-    def ids(self) -> list[int]:
-        self._fail_if_told()
-        return super().ids()
-
-    def get(self, generation: int, manifest_sha256: str | None = None) -> Generation:
-        self._fail_if_told()
-        return super().get(generation, manifest_sha256)
-
-    def _fail_if_told(self) -> None:
-        if self.failure is not None:
-            raise self.failure
-
-
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(str(tmp_path))
+def store(tmp_path: Path) -> FailingStore:
+    return FailingStore(str(tmp_path))
 
 
 @pytest.fixture
@@ -91,7 +74,7 @@ def test_it_starts_with_the_newest_generation_that_can_be_read(
 
 
 def test_a_store_that_does_not_answer_is_asked_again(
-    follower: Follower, store: Store, broker: MemoryBroker
+    follower: Follower, store: FailingStore, broker: MemoryBroker
 ) -> None:
     follower.start()
     wait_until(lambda: follower.positions == {0: 0}, "it follows")
@@ -105,7 +88,7 @@ def test_a_store_that_does_not_answer_is_asked_again(
     assert found.text == "model 1"
 
 
-def test_what_ends_the_thread_reaches_the_layer(follower: Follower, store: Store) -> None:
+def test_what_ends_the_thread_reaches_the_layer(follower: Follower, store: FailingStore) -> None:
     store.failure = KeyError("a mistake")
     follower.start()
     with pytest.raises(KeyError, match="a mistake"):
