@@ -93,8 +93,14 @@ class Figure:
 Measure = Callable[[argparse.Namespace], Iterable[Figure]]
 
 
-def run(name: str, measure: Measure, parser: argparse.ArgumentParser, **quick: object) -> None:
-    """Measure with the command line's arguments; print all figures, and write them to ``--out``.
+def run(
+    name: str,
+    measure: Measure,
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None = None,
+    **quick: object,
+) -> None:
+    """Measure with the arguments given; then print all figures, and write them where asked.
 
     Parameters
     ----------
@@ -103,15 +109,17 @@ def run(name: str, measure: Measure, parser: argparse.ArgumentParser, **quick: o
     measure : callable
         Called with the parsed arguments; yields figures.
     parser : ArgumentParser
-        Parser of the benchmark's own arguments.
+        With the benchmark's own arguments.
+    arguments : sequence of str, optional
+        What was given; those of the command line by default.
     **quick
         Defaults of these arguments with ``--quick``.
     """
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write JSON and a plot there")
-    if parser.parse_args().quick:
+    if parser.parse_args(arguments).quick:
         parser.set_defaults(**quick)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     before = environment()
     print(json.dumps(before))
     figures = []

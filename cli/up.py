@@ -16,7 +16,7 @@ from common.base.paths import home
 from stack import ports
 from stack.configuration import settings_of
 from stack.errors import EXIT_UNAVAILABLE, UserError
-from stack.launch import by_python, layer_arguments
+from stack.launch import Launch, by_python, layer_arguments
 from stack.layers import LAYERS, ready_code, started_broker_mark
 from stack.local_kafka import LocalKafka
 from stack.processes import POLL_SECONDS, Background
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 STOP_SECONDS = 30.0
 #: A layer without an address is ready when it has written this into its log.
 READY_LINE = b" layer started"
+
+Launcher = Callable[[str, Sequence[str]], Launch]
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON array.")]
 Timeout = Annotated[float, typer.Option(min=1, help="Seconds until all must be ready.")]
@@ -50,8 +52,17 @@ def up(conf: Conf = None, sets: Sets = None, timeout: Timeout = 120, as_json: Js
     show(home(), as_json)
 
 
-def start_broker(settings: Settings, state: Path) -> None:
+def start_broker(settings: Settings, state: Path, kind: type[LocalKafka] = LocalKafka) -> None:
     """Start the embedded broker if the configuration means it and nothing answers there.
+
+    Parameters
+    ----------
+    settings : Settings
+        Say where the broker is.
+    state : Path
+        State folder.
+    kind : type
+        Of the broker.
 
     Raises
     ------
@@ -61,7 +72,7 @@ def start_broker(settings: Settings, state: Path) -> None:
     host, _, port = settings.input_topic.broker.rpartition(":")
     if host not in ("127.0.0.1", "localhost") or not ports.is_free(int(port)):
         return
-    broker = LocalKafka(state, int(port))
+    broker = kind(state, int(port))
     if broker.is_running():
         message = f"The broker runs at {broker.address}, the configuration says port {port}."
         raise UserError(message, "Stop it (`bin/gemsbok kafka stop`), or set input_topic.broker.")
@@ -83,7 +94,12 @@ def make_topics(settings: Settings) -> None:
     create_topics(settings)
 
 
-def start_layers(settings: Settings, arguments: Sequence[str], timeout_seconds: float) -> None:
+def start_layers(
+    settings: Settings,
+    arguments: Sequence[str],
+    timeout_seconds: float,
+    launch: Launcher = by_python,
+) -> None:
     """Start the layers that do not run, and wait until they are ready.
 
     Parameters
@@ -94,6 +110,8 @@ def start_layers(settings: Settings, arguments: Sequence[str], timeout_seconds: 
         The arguments by which a layer finds the same configuration.
     timeout_seconds : float
         How long all may take together.
+    launch : callable
+        Takes a layer's name and arguments, and says how it is started.
 
     Raises
     ------
@@ -109,7 +127,7 @@ def start_layers(settings: Settings, arguments: Sequence[str], timeout_seconds: 
                 continue
             process = Background(home(), name)
             if process.find() is None:
-                started.append(_start(process, settings, arguments))
+                started.append(start(process, settings, arguments, launch))
         _await_ready(started, timeout_seconds)
     except BaseException:
         # Ctrl-C too: what nobody waits for must not stay behind half started.
@@ -118,14 +136,17 @@ def start_layers(settings: Settings, arguments: Sequence[str], timeout_seconds: 
         raise
 
 
-def _start(process: Background, settings: Settings, arguments: Sequence[str]) -> Starting:
+def start(
+    process: Background, settings: Settings, arguments: Sequence[str], launch: Launcher = by_python
+) -> Starting:
+    """Start one layer; raises UserError where its port is taken or not known."""
     url = ""
     if process.name == "serving":
         _require_free(serving_port(settings))
         url = serving_url(settings)
     written = process.log.stat().st_size if process.log.exists() else 0
-    launch = by_python(process.name, arguments)
-    process.start(launch.command, launch.environment, url)
+    command = launch(process.name, arguments)
+    process.start(command.command, command.environment, url)
     if url:
         return Starting(process, lambda: ready_code(url) is not None)
     return Starting(process, lambda: READY_LINE in process.log.read_bytes()[written:])

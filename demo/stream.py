@@ -33,15 +33,28 @@ class StreamDemo:
         What is shown.
     started : float
         Monotonic time at which the user started it.
+    course : Course, optional
+        What leads up to the live events; the act's own on this stage by default.
+    quiet_seconds : float
+        Updates that have not grown for so long are all that there will be.
     """
 
-    def __init__(self, options: Options, stage: Stage, act: Act, started: float) -> None:
+    def __init__(
+        self,
+        options: Options,
+        stage: Stage,
+        act: Act,
+        started: float,
+        course: Course | None = None,
+        quiet_seconds: float = QUIET_SECONDS,
+    ) -> None:
         self._options = options
         self._act = act
         self._started = started
         self._layers = stage.layers
         self._workspace = stage.workspace
-        self._course = Course(act.scene, stage, act.story)
+        self._course = course or Course(act.scene, stage, act.story)
+        self._quiet_seconds = quiet_seconds
         self._live = LiveEvents(act)
         self.story = act.story
 
@@ -119,7 +132,7 @@ class StreamDemo:
         """Let the last events arrive in the model, for some seconds at most."""
         deadline = time.monotonic() + LAST_SECONDS
         updates, since = self._course.n_updates(), time.monotonic()
-        while time.monotonic() < min(deadline, since + QUIET_SECONDS):
+        while time.monotonic() < min(deadline, since + self._quiet_seconds):
             self._layers.check()
             time.sleep(POLL_SECONDS)
             found = self._course.n_updates()

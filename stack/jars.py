@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
@@ -69,16 +69,16 @@ def ensure(jar_sets: Iterable[str] = JAR_SETS) -> None:
     for jar_set in jar_sets:
         if not is_complete(jar_set):
             print(f"gemsbok: Resolving the {jar_set} jars", file=sys.stderr, flush=True)
-            _install(jar_set)
+            install(jar_set)
 
 
-def is_complete(jar_set: str) -> bool:
+def is_complete(jar_set: str, lock: Path = paths.JARS_LOCK) -> bool:
     """Whether the set was installed and verified by this very lock file."""
     stamp = paths.jars_dir(jar_set) / STAMP
-    return stamp.exists() and stamp.read_bytes() == paths.JARS_LOCK.read_bytes()
+    return stamp.exists() and stamp.read_bytes() == lock.read_bytes()
 
 
-def jar_files(jar_set: str) -> list[Path]:
+def jar_files(jar_set: str, lock: Path = paths.JARS_LOCK) -> list[Path]:
     """Return the set's jars, sorted.
 
     Raises
@@ -86,13 +86,13 @@ def jar_files(jar_set: str) -> list[Path]:
     UserError
         The set has not been installed.
     """
-    if not is_complete(jar_set):
+    if not is_complete(jar_set, lock):
         msg = f"The {jar_set} jars are not installed."
         raise UserError(msg, RETRY, EXIT_UNAVAILABLE)
     return sorted(paths.jars_dir(jar_set).glob("*.jar"))
 
 
-def verify(jar_set: str, folder: Path) -> list[str]:
+def verify(jar_set: str, folder: Path, lock: Path = paths.JARS_LOCK) -> list[str]:
     """Compare the jars in `folder` with the lock file.
 
     Returns
@@ -100,7 +100,7 @@ def verify(jar_set: str, folder: Path) -> list[str]:
     list of str
         One line for each jar that is missing, changed or not in the lock file.
     """
-    pinned = read_lock().get(jar_set, {})
+    pinned = read_lock(lock).get(jar_set, {})
     present = {path.name: path for path in folder.glob("*.jar")}
     problems = [f"{name} is missing" for name in sorted(pinned.keys() - present.keys())]
     problems += [f"{name} is not in jars.lock" for name in sorted(present.keys() - pinned.keys())]
@@ -111,10 +111,10 @@ def verify(jar_set: str, folder: Path) -> list[str]:
     return problems
 
 
-def read_lock() -> dict[str, dict[str, str]]:
+def read_lock(lock: Path = paths.JARS_LOCK) -> dict[str, dict[str, str]]:
     """Return the lock file as set name -> file name -> SHA-256."""
     pinned: dict[str, dict[str, str]] = {}
-    for line in paths.JARS_LOCK.read_text(encoding="utf-8").splitlines():
+    for line in lock.read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
             jar_set, digest, name = line.split()
             pinned.setdefault(jar_set, {})[name] = digest
@@ -126,16 +126,35 @@ def write_lock() -> None:
     lines = ["# Made by `python -m stack.jars lock`: set, SHA-256, file name."]
     for jar_set in JAR_SETS | TEST_JAR_SETS:
         with _workplace() as work:
-            for jar in sorted(_resolve(jar_set, Path(work)).glob("*.jar")):
+            for jar in sorted(resolve_by_ivy(jar_set, Path(work)).glob("*.jar")):
                 lines.append(f"{jar_set} {sha256_of_file(jar)} {jar.name}")
     paths.JARS_LOCK.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _install(jar_set: str) -> None:
-    """Resolve aside, verify, and move into place, so that a half-done set is never seen."""
+def install(
+    jar_set: str,
+    lock: Path = paths.JARS_LOCK,
+    resolve: Callable[[str, Path], Path] | None = None,
+) -> None:
+    """Resolve aside, verify, and move into place, so that a half-done set is never seen.
+
+    Parameters
+    ----------
+    jar_set : str
+        Which.
+    lock : Path
+        Pins it.
+    resolve : callable, optional
+        Takes the set and a folder, and returns the folder of its jars; asks Ivy by default.
+
+    Raises
+    ------
+    UserError
+        A jar cannot be had, or is not the one that the lock file pins.
+    """
     with _workplace() as work:
-        resolved = _resolve(jar_set, Path(work))
-        problems = verify(jar_set, resolved)
+        resolved = (resolve or resolve_by_ivy)(jar_set, Path(work))
+        problems = verify(jar_set, resolved, lock)
         if problems:
             # What Ivy has kept is not what was pinned: the next try must download it anew.
             shutil.rmtree(_ivy_cache(), ignore_errors=True)
@@ -145,7 +164,7 @@ def _install(jar_set: str) -> None:
                 RETRY,
                 EXIT_UNAVAILABLE,
             )
-        shutil.copyfile(paths.JARS_LOCK, resolved / STAMP)
+        shutil.copyfile(lock, resolved / STAMP)
         target = paths.jars_dir(jar_set)
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.exists():
@@ -163,10 +182,10 @@ def _ivy_cache() -> Path:
     return paths.cache_dir() / "ivy"
 
 
-def _resolve(jar_set: str, work: Path) -> Path:
+def resolve_by_ivy(jar_set: str, work: Path) -> Path:
     """Let Ivy put the set's jars into ``work/jars``, and return that folder."""
     settings, module, target = work / "ivysettings.xml", work / "ivy.xml", work / "jars"
-    settings.write_text(_settings_xml(os.environ.get("GEMSBOK_MAVEN_MIRROR", "")), encoding="utf-8")
+    settings.write_text(settings_xml(os.environ.get("GEMSBOK_MAVEN_MIRROR", "")), encoding="utf-8")
     module.write_text(_module_xml(jar_set), encoding="utf-8")
     command = [str(java_path()), "-XX:TieredStopAtLevel=1", f"-Duser.home={work}"]
     command += ["-cp", str(_ivy_jar()), "org.apache.ivy.Main", "-warn"]
@@ -191,7 +210,8 @@ def _reason(output: str) -> str:
     return next((line for mark in marks for line in told if mark in line), "Ivy failed")
 
 
-def _settings_xml(mirror: str) -> str:
+def settings_xml(mirror: str) -> str:
+    """Return Ivy's settings: one resolver, Maven Central or its mirror."""
     root = f" root={quoteattr(mirror.rstrip('/') + '/')}" if mirror else ""
     return (
         '<ivysettings><settings defaultResolver="central"/><resolvers>'
@@ -211,7 +231,7 @@ def _module_xml(jar_set: str) -> str:
             f' conf="default->default" transitive="{transitive}"/>'
         )
     if jar_set == "spark":
-        shipped = module_names(path.name for path in _pyspark_jars().glob("*.jar"))
+        shipped = module_names(path.name for path in pyspark_jars().glob("*.jar"))
         lines += [f'<exclude module="{name}"/>' for name in shipped]
     return "\n".join([*lines, "</dependencies>", "</ivy-module>", ""])
 
@@ -225,7 +245,8 @@ def module_names(file_names: Iterable[str]) -> list[str]:
     return sorted({re.sub(r"-\d.*|\.jar$", "", name) for name in file_names})
 
 
-def _pyspark_jars() -> Path:
+def pyspark_jars() -> Path:
+    """Return the folder of the jars that pyspark ships."""
     # Found, not imported: importing pyspark takes most of a second.
     spec = importlib.util.find_spec("pyspark")
     if spec is None or spec.origin is None:
@@ -235,7 +256,7 @@ def _pyspark_jars() -> Path:
 
 
 def _ivy_jar() -> Path:
-    return next(_pyspark_jars().glob("ivy-*.jar"))
+    return next(pyspark_jars().glob("ivy-*.jar"))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def preferred(port: int) -> int:
+    """Return this port where it is free, and another free one where it is not."""
+    return port if is_free(port) else free_port()
+
+
 def owner(port: int) -> str:
     """Name the process that listens on the port, ``"java (pid 42)"``, as far as can be seen."""
     inodes = _listening_inodes(port)

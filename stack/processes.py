@@ -59,10 +59,13 @@ class Background:
         State folder.
     name : str
         What it is: ``batch``, ``speed``, ``serving``.
+    group_seconds : float
+        What the processes that it has started get to end after it; then they are killed.
     """
 
-    def __init__(self, home: Path, name: str) -> None:
+    def __init__(self, home: Path, name: str, group_seconds: float = GROUP_TIMEOUT_SECONDS) -> None:
         self.name = name
+        self._group_seconds = group_seconds
         self.log = home / "logs" / f"{name}.log"
         self._pid_file = home / "run" / f"{name}.json"
 
@@ -112,7 +115,7 @@ class Background:
             if not self._ended(running, timeout_seconds):
                 os.killpg(running.pid, signal.SIGKILL)
                 self._ended(running, KILL_TIMEOUT_SECONDS)
-            _end_group(running.pid)
+            _end_group(running.pid, self._group_seconds)
         self._pid_file.unlink(missing_ok=True)
         return running is not None
 
@@ -144,12 +147,12 @@ def _spawn(command: Sequence[str], environment: Mapping[str, str], log: Path) ->
     return os.posix_spawn(command[0], list(command), environment, file_actions=files, setsid=True)
 
 
-def _end_group(group: int) -> None:
+def _end_group(group: int, timeout_seconds: float) -> None:
     """Wait until what the process has started has ended too, and kill what has not.
 
     Spark's Java never notices that its Python has gone if that happens while it starts.
     """
-    deadline = time.monotonic() + GROUP_TIMEOUT_SECONDS
+    deadline = time.monotonic() + timeout_seconds
     with contextlib.suppress(ProcessLookupError):
         while time.monotonic() < deadline:
             # Signal 0 only asks whether there is anybody.

@@ -65,8 +65,12 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
         shuffle_partitions=2,
         config={
             "spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse")),
-            # What tests do once is not worth the second, slower compiler.
+            # What tests do once is not worth the second, slower compiler, nor code made for
+            # each query, nor plans that are made anew as data come; results are the same.
             "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1",
+            "spark.sql.codegen.wholeStage": "false",
+            "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+            "spark.sql.adaptive.enabled": "false",
         },
     )
     builder = SparkSession.builder

@@ -6,11 +6,12 @@ differ.  Whoever needs a higher one should know why.
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections import Counter
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ from tests.micro_batches import micro_batch
 from tests.serving_layer.held import Held
 
 N_FACTORS = 10
+T = TypeVar("T")
 
 
 def calls(work: Callable[[], object]) -> int:
@@ -49,6 +51,23 @@ def calls(work: Callable[[], object]) -> int:
     finally:
         sys.setprofile(None)
     return found["call"] + found["c_call"]
+
+
+def arguments(function: Any, work: Callable[[], T]) -> tuple[list[dict[str, Any]], T]:
+    """Return what a function of Python is called with while this thread does some work."""
+    code = function.__code__
+    found: list[dict[str, Any]] = []
+
+    def note(frame: FrameType, event: str, argument: Any) -> None:
+        if event == "call" and frame.f_code is code:
+            found.append(dict(frame.f_locals))
+
+    sys.setprofile(note)
+    try:
+        result = work()
+    finally:
+        sys.setprofile(None)
+    return found, result
 
 
 def model() -> ModelMessage:
@@ -110,42 +129,30 @@ def test_updates_in_the_serving_layer() -> None:
 
 
 @pytest.mark.parametrize("n_rows", [20_000, 200_000])
-def test_rows_that_an_exact_scan_scores_again(n_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_that_an_exact_scan_scores_again(n_rows: int) -> None:
     vectors = np.random.default_rng(2).standard_normal((n_rows, N_FACTORS), np.float32)
     index = ExactIndex(
         LiveFactors(FactorMatrix(N_FACTORS, [f"i{n}" for n in range(n_rows)], vectors))
     )
-    scored: list[int] = []
-
-    def counting(rows: Any, query: Any) -> Any:
-        scored.append(len(rows))
-        return dots(rows, query)
-
-    monkeypatch.setattr("serving_layer.search.exact.dots", counting)
-    found = index.top_n([Query(query, 10) for query in vectors[:32]])
+    queries = [Query(query, 10) for query in vectors[:32]]
+    calls_of_dots, found = arguments(dots, lambda: index.top_n(queries))
+    scored = [len(given["vectors"]) for given in calls_of_dots]
     assert [len(top.rows) for top in found] == [10] * 32
     # Ten groups of at most 128 rows hold the ten best.
     assert 32 * 10 <= sum(scored) <= 32 * 11 * 128
 
 
-def test_factorisations_of_a_micro_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[tuple[int, ...]] = []
-    of = Solver.of
-
-    def counting(matrix: Any) -> Any:
-        made.append(matrix.shape)
-        return of(matrix)
-
-    monkeypatch.setattr(Solver, "of", counting)
+def test_factorisations_of_a_micro_batch() -> None:
     for n_events in (10, 1000):
         speed = Speed(load(environment={}))
         speed.load(model())
         for update in updates():
             speed.apply(update)
-        made.clear()
-        assert len(speed.build_updates(events(n_events))) > 0
+        work = functools.partial(speed.build_updates, events(n_events))
+        made, sent = arguments(Solver.of, work)
+        assert len(sent) > 0
         # One for the users and one for the items, however many events there are.
-        assert made == [(N_FACTORS, N_FACTORS)] * 2
+        assert [given["matrix"].shape for given in made] == [(N_FACTORS, N_FACTORS)] * 2
 
 
 def events(count: int) -> Events:

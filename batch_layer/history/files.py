@@ -33,6 +33,10 @@ _TYPES = {
 }
 
 
+#: Returns columns of a frame's rows; see :class:`batch_layer.api.BatchContext`.
+RowReader = Callable[["DataFrame", Sequence[str]], Iterator[pa.RecordBatch]]
+
+
 class FileReader:
     """Reads parts of one version of the history by Arrow, many times faster than through Spark.
 
@@ -47,22 +51,29 @@ class FileReader:
     n_rows : int
         Number of its rows, counted by Spark.
     frames : sequence of (DataFrame, Expression)
-        The DataFrames that may be read, each with the condition on the table's rows in it.
+        The frames that may be asked for, and which of the table's rows each holds.
+    otherwise : callable
+        Reads what the files cannot stand for.
     """
 
     def __init__(
-        self, table: DataFrame, n_rows: int, frames: Sequence[tuple[DataFrame, pc.Expression]]
+        self,
+        table: DataFrame,
+        n_rows: int,
+        frames: Sequence[tuple[DataFrame, pc.Expression]],
+        otherwise: RowReader = through_spark,
     ) -> None:
         self._table = table
         self._n_rows = n_rows
         self._frames = frames
+        self._otherwise = otherwise
 
     def __call__(self, rows: DataFrame, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Return columns of a DataFrame's rows; see :class:`batch_layer.api.BatchContext`."""
         for frame, condition in self._frames:
             if frame is rows and self._files is not None:
                 return _matching(self._files, condition, list(columns))
-        return through_spark(rows, columns)
+        return self._otherwise(rows, columns)
 
     @cached_property
     def _files(self) -> ds.Dataset | None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 from pyspark.sql import functions as F
 
-from batch_layer.history.files import FileReader
+from batch_layer.api import through_spark
+from batch_layer.history.files import FileReader, RowReader
 from batch_layer.history.table import COLUMNS
 
 if TYPE_CHECKING:
@@ -43,8 +44,16 @@ class HistorySplit:
     read: FileReader
 
 
-def split_history(rows: DataFrame, topic_id: str, cut: Mapping[int, int]) -> HistorySplit:
-    """Split a version of the history at a topic's cut; count both sides in one pass."""
+def split_history(
+    rows: DataFrame,
+    topic_id: str,
+    cut: Mapping[int, int],
+    otherwise: RowReader = through_spark,
+) -> HistorySplit:
+    """Split a version of the history by a cut of a topic, and count both sides in one pass.
+
+    What cannot be read from the table's files is read by `otherwise`.
+    """
     is_new = at_or_after(topic_id, cut, F.col)
     counts = rows.groupBy(is_new.alias("new")).agg(
         F.count("*").alias("rows"),
@@ -57,7 +66,7 @@ def split_history(rows: DataFrame, topic_id: str, cut: Mapping[int, int]) -> His
     newest = max((row["young"] for row in sides.values()), default=0)
     new, past = (rows.where(side).select(*EVENT_COLUMNS) for side in (is_new, ~is_new))
     in_files = at_or_after(topic_id, cut, pc.field)
-    read = FileReader(rows, n_new + n_past, ((new, in_files), (past, ~in_files)))
+    read = FileReader(rows, n_new + n_past, ((new, in_files), (past, ~in_files)), otherwise)
     return HistorySplit(new, past if n_past else None, n_new, n_past, (oldest, newest), read)
 
 

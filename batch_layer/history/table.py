@@ -163,11 +163,11 @@ class History:
         self._vacuum(hours=0)
         return True
 
-    def compact(self) -> bool:
-        """Merge small files if the table has many files; False if it has not."""
+    def compact(self, max_files: int = MAX_FILES) -> bool:
+        """Merge small files where there are more than `max_files`; False where there are not."""
         detail = self.spark.sql(f"DESCRIBE DETAIL {self._table}").first()
         assert detail is not None
-        if detail["numFiles"] <= MAX_FILES:
+        if detail["numFiles"] <= max_files:
             return False
         with self._metadata(self.complete()):
             self.spark.sql(f"OPTIMIZE {self._table}").collect()

@@ -34,6 +34,7 @@ from common.broker.kafka_clients import (
     connection,
     quiet_logger,
 )
+from common.broker.watch import INTERVAL_SECONDS
 from common.config import BrokerClient
 
 _DISCONNECTED = {
@@ -63,8 +64,10 @@ _SPECS: Mapping[str, Any] = {
 class ConfluentBroker(KafkaBroker):
     """A connection to one cluster."""
 
-    def __init__(self, address: str, settings: BrokerClient) -> None:
-        super().__init__(address, settings)
+    def __init__(
+        self, address: str, settings: BrokerClient, watch_seconds: float = INTERVAL_SECONDS
+    ) -> None:
+        super().__init__(address, settings, watch_seconds)
         self._last_error = ""
         self._config = client_config(address, settings)
         config: dict[str, Any] = {**self._config, "error_cb": self._note_error}
@@ -78,7 +81,8 @@ class ConfluentBroker(KafkaBroker):
 
     def reader(self, topic: str, start: Position = "earliest") -> ConfluentReader:
         """Open a reader of all partitions of `topic`."""
-        return ConfluentReader(self, lambda: Consumer(_consumer_config(self._config)), topic, start)
+        config = _consumer_config(self._config)
+        return ConfluentReader(self, lambda: Consumer(config), topic, start, self._watch_seconds)
 
     def close(self) -> None:
         """Do nothing: the client disconnects when it is no longer referenced."""

@@ -27,7 +27,7 @@ from common.broker.api import (
     start_offsets,
 )
 from common.broker.failures import out_of_range, unknown_topic
-from common.broker.watch import TopicWatch
+from common.broker.watch import INTERVAL_SECONDS, TopicWatch
 from common.config import BrokerClient
 
 T = TypeVar("T")
@@ -131,6 +131,8 @@ class KafkaBroker(ABC):
         ``host:port[,host:port]``.
     settings : BrokerClient
         Time limits and security.
+    watch_seconds : float
+        How often a reader looks whether its topic has changed.
 
     Raises
     ------
@@ -138,9 +140,12 @@ class KafkaBroker(ABC):
         If no broker answers within ``connect_timeout_seconds``.
     """
 
-    def __init__(self, address: str, settings: BrokerClient) -> None:
+    def __init__(
+        self, address: str, settings: BrokerClient, watch_seconds: float = INTERVAL_SECONDS
+    ) -> None:
         self._address = address
         self._settings = settings
+        self._watch_seconds = watch_seconds
         self._limit = settings.connect_timeout_seconds
 
     @abstractmethod
@@ -332,10 +337,17 @@ class KafkaReader(ABC):
         What is read.
     start : Position
         Where reading starts.
+    watch_seconds : float
+        How often the topic is looked at for changes.
     """
 
     def __init__(
-        self, broker: Broker, consumer: Callable[[], Any], topic: str, start: Position
+        self,
+        broker: Broker,
+        consumer: Callable[[], Any],
+        topic: str,
+        start: Position,
+        watch_seconds: float,
     ) -> None:
         info = existing(broker, topic)
         self._broker = broker
@@ -343,7 +355,7 @@ class KafkaReader(ABC):
         self._at = start_offsets(broker, topic, start)
         self._consumer = consumer()
         self._assign(self._at)
-        self._watch = TopicWatch(broker, topic, info.topic_id, len(self._at))
+        self._watch = TopicWatch(broker, topic, info.topic_id, len(self._at), watch_seconds)
 
     def poll(self, timeout: float = 1.0, max_records: int = 5000) -> Sequence[Record]:
         """Return the next records in order of each partition; empty after `timeout` seconds.

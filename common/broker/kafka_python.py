@@ -22,6 +22,7 @@ from common.broker.kafka_clients import (
     quiet_logger,
 )
 from common.broker.kafka_python_producer import KafkaPythonProducer, arguments
+from common.broker.watch import INTERVAL_SECONDS
 from common.config import BrokerClient
 
 _DISCONNECTED = (
@@ -38,8 +39,10 @@ _SPECS = {"earliest": OffsetSpec.EARLIEST, "latest": OffsetSpec.LATEST}
 class KafkaPythonBroker(KafkaBroker):
     """A connection to one cluster."""
 
-    def __init__(self, address: str, settings: BrokerClient) -> None:
-        super().__init__(address, settings)
+    def __init__(
+        self, address: str, settings: BrokerClient, watch_seconds: float = INTERVAL_SECONDS
+    ) -> None:
+        super().__init__(address, settings, watch_seconds)
         self._config = client_config(address, settings)
         # Guards `_admin`, which is not thread-safe: the watches of readers use it in their threads.
         self._lock = threading.Lock()
@@ -56,8 +59,9 @@ class KafkaPythonBroker(KafkaBroker):
     def reader(self, topic: str, start: Position = "earliest") -> KafkaPythonReader:
         """Open a reader of all partitions of `topic`."""
         with self._translated():
+            config = _consumer_config(self._config)
             return KafkaPythonReader(
-                self, lambda: KafkaConsumer(**_consumer_config(self._config)), topic, start
+                self, lambda: KafkaConsumer(**config), topic, start, self._watch_seconds
             )
 
     def close(self) -> None:

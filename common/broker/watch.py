@@ -26,14 +26,24 @@ class TopicWatch:
     topic, topic_id : str
         Name and id of the topic when reading began.
     partitions : int
-        Number of its partitions at that time.
+        How many it had then.
+    interval_seconds : float
+        Between two looks.
     """
 
-    def __init__(self, broker: Broker, topic: str, topic_id: str, partitions: int) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        topic: str,
+        topic_id: str,
+        partitions: int,
+        interval_seconds: float = INTERVAL_SECONDS,
+    ) -> None:
         self._broker = broker
         self._topic = topic
         self._topic_id = topic_id
         self._partitions = partitions
+        self._interval = interval_seconds
         self._added: dict[int, int] = {}
         self._deleted = False
         self._silent = False
@@ -61,7 +71,7 @@ class TopicWatch:
         self._stop.set()
 
     def _run(self) -> None:
-        while not self._deleted and not self._stop.wait(INTERVAL_SECONDS):
+        while not self._deleted and not self._stop.wait(self._interval):
             try:
                 self._check()
             except BrokerError as error:

@@ -31,12 +31,15 @@ class Publisher:
         Bytes; a larger model is sent by reference (Oryx's rule).
     timeout : float
         Seconds until an unacknowledged record counts as failed.
+    updates_per_progress : int
+        So many ``UP`` records a ``PROGRESS`` closes.
     """
 
     producer: Producer
     topic: str
     max_size: int
     timeout: float
+    updates_per_progress: int = UPDATES_PER_PROGRESS
 
     def publish(self, generation: Generation, updates: Collection[str] = ()) -> int:
         """Send a generation and wait until the broker has acknowledged every record.
@@ -55,7 +58,7 @@ class Publisher:
         BrokerError
             If a record was not acknowledged.
         """
-        last = last_sequence(len(updates))
+        last = last_sequence(len(updates), self.updates_per_progress)
         self._send_model(generation, last)
         self.producer.flush(self.timeout)
         failpoint("publish.after_model")
@@ -87,7 +90,7 @@ class Publisher:
         for count, update in enumerate(updates, 1):
             sequence += 1
             self._send(UP, update, Stamp(generation.id, sequence))
-            if count % UPDATES_PER_PROGRESS == 0 or count == len(updates):
+            if count % self.updates_per_progress == 0 or count == len(updates):
                 sequence += 1
                 self._send(PROGRESS, _progress(generation), Stamp(generation.id, sequence))
                 self.producer.flush(self.timeout)
@@ -97,9 +100,9 @@ class Publisher:
         self.producer.send(self.topic, key, value, stamp.to_headers())
 
 
-def last_sequence(n_updates: int) -> int:
-    """Return the sequence of the last record that the batch layer sends after the model."""
-    return n_updates + -(-n_updates // UPDATES_PER_PROGRESS)
+def last_sequence(n_updates: int, updates_per_progress: int = UPDATES_PER_PROGRESS) -> int:
+    """Return the sequence of the last record that follows the model."""
+    return n_updates + -(-n_updates // updates_per_progress)
 
 
 def _progress(generation: Generation) -> str:

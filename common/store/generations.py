@@ -31,7 +31,7 @@ MANIFEST = "manifest.json"
 SIGNATURE = "manifest.hmac"
 #: File beside the manifest that says that the broker has acknowledged the generation's MODEL.
 PUBLISHED = "published"
-#: A longer model text is refused.
+#: Bytes; a model's text above this is refused.
 MAX_MODEL_BYTES = 512 * 1024 * 1024
 #: Folder of generations that are still being written; readers ignore it.
 PARTIAL = ".partial"
@@ -151,8 +151,8 @@ class Generation:
         return path
 
     def model_text(self) -> str:
-        """Return the text of the model file, whose SHA-256 has been verified."""
-        return _text(self.path(self.manifest.model_file))
+        """Return the model file's text, verified."""
+        return self.store.read_model(self.path(self.manifest.model_file))
 
 
 class ModelStore:
@@ -166,14 +166,19 @@ class ModelStore:
     location : str
         Folder or URI; created with the first generation.
     key : bytes, optional
-        Signs the manifests of new generations; generations without a valid signature are
-        rejected.  A manifest has the SHA-256 of every file, so write access to the store or to
-        the update topic is not enough to replace the model: that takes the key.
+        Signs the manifests of new generations, and those without its signature are refused.
+        A manifest has the SHA-256 of every file, so write access to the store or to the update
+        topic is not enough to have another model served: that takes the key.
+    max_model_bytes : int
+        A model's text above this is refused.
     """
 
-    def __init__(self, location: str, key: bytes | None = None) -> None:
+    def __init__(
+        self, location: str, key: bytes | None = None, max_model_bytes: int = MAX_MODEL_BYTES
+    ) -> None:
         self.location = location
         self._key = key
+        self._max_model_bytes = max_model_bytes
         self._files = store_files(location)
         self._root = self._files.root
         self._local = isinstance(self._files, LocalFiles)
@@ -326,7 +331,25 @@ class ModelStore:
         if not bare.startswith(prefix):
             message = f"MODEL-REF {reference!r} lies outside the model store {self.location}"
             raise StoreError(message, "ref_denied")
-        return _text(self.fetch(bare[len(prefix) :]))
+        return self.read_model(self.fetch(bare[len(prefix) :]))
+
+    def read_model(self, path: Path) -> str:
+        """Read a model's file; what is too large is not brought into memory.
+
+        Raises
+        ------
+        StoreError
+            If it is too large, or no text in UTF-8.
+        """
+        size, limit = path.stat().st_size, self._max_model_bytes
+        if size > limit:
+            message = f"{path} has {size} bytes; a model of more than {limit} is not read"
+            raise StoreError(message)
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            message = f"{path} is not text in UTF-8: {error}"
+            raise StoreError(message) from error
 
     def _check_signature(self, generation: int, key: bytes, manifest: bytes) -> None:
         name = f"{generation}/{SIGNATURE}"
@@ -366,19 +389,6 @@ class ModelStore:
             message = f"{self.locate(name)} cannot be read: {error}"
             raise StoreError(message) from error
         return target
-
-
-def _text(path: Path) -> str:
-    """Read a model's text; raises StoreError, before reading, if it is too large."""
-    size = path.stat().st_size
-    if size > MAX_MODEL_BYTES:
-        message = f"{path} has {size} bytes; a model of more than {MAX_MODEL_BYTES} is not read"
-        raise StoreError(message)
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        message = f"{path} is not text in UTF-8: {error}"
-        raise StoreError(message) from error
 
 
 def _fsync(path: Path) -> None:

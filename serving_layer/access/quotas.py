@@ -22,15 +22,23 @@ class Buckets:
     clock : callable
         Monotonic seconds, the same in all processes.
     burst : float, optional
-        Capacity of a bucket, and its content at first.
+        Tokens that a bucket holds at most, and at first.
+    max_names : int
+        Names that are remembered.
     """
 
-    def __init__(self, rate: float, clock: Callable[[], float], burst: float | None = None) -> None:
+    def __init__(
+        self,
+        rate: float,
+        clock: Callable[[], float],
+        burst: float | None = None,
+        max_names: int = MAX_NAMES,
+    ) -> None:
         self._rate = rate
         self._burst = max(1.0, rate * BURST_SECONDS if burst is None else burst)
         self._clock = clock
-        #: A bucket's tokens, and the time at which it had them; a full bucket is dropped.
-        self._buckets = SharedTtlTable("dd", MAX_NAMES, clock)
+        #: A bucket's tokens and since when it has had them; one that is full again is forgotten.
+        self._buckets = SharedTtlTable("dd", max_names, clock)
 
     def take(self, name: str, count: float = 1.0) -> float:
         """Take tokens and return 0, or return the seconds until there are enough.

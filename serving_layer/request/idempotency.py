@@ -36,12 +36,22 @@ class _State(IntEnum):
 
 
 class Writes:
-    """The writes of one service by their keys."""
+    """The writes of one service, by their keys.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    Parameters
+    ----------
+    clock : callable
+        Seconds, never going back, the same in all processes.
+    max_keys : int
+        About how many keys are remembered.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, max_keys: int = MAX_KEYS
+    ) -> None:
         self._clock = clock
-        #: Fields: hash of the request, state, process id of its worker.
-        self._writes = SharedTtlTable("32sBI", MAX_KEYS, clock)
+        #: A hash of the request, how far it is, and the process that does it.
+        self._writes = SharedTtlTable("32sBI", max_keys, clock)
 
     def once(self, write: Callable[[], None]) -> bool:
         """Perform the current request's write, unless it has been done under its key.

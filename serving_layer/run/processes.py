@@ -52,12 +52,19 @@ class Supervisor:
         Called with the worker's number in the worker's process; returns its exit code when the
         worker is stopped.
     on_end : callable
-        Called with a worker's number when it has ended and is about to be restarted.
+        Called with a worker's number when it has ended and is about to be started anew.
+    back_off_seconds : float
+        What a worker that has ended waits before it begins again; twice as long after each end.
     """
 
     def __init__(
-        self, workers: int, work: Callable[[int], int], on_end: Callable[[int], None]
+        self,
+        workers: int,
+        work: Callable[[int], int],
+        on_end: Callable[[int], None],
+        back_off_seconds: float = BACK_OFF_SECONDS,
     ) -> None:
+        self._back_off = back_off_seconds
         self._pid = os.getpid()
         self._numbers = range(1, 1 + workers)
         self._work = work
@@ -140,7 +147,7 @@ class Supervisor:
             self._code = EXIT_FAILED
             self._stop()
             return
-        delay = BACK_OFF_SECONDS * 2 ** (ends - 1)
+        delay = self._back_off * 2 ** (ends - 1)
         log.error("worker %d ended with code %d; again in %.1f s", number, code, delay)
         self._on_end(number)
         self._start(number, delay)

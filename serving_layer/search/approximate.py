@@ -91,6 +91,10 @@ class ApproximateIndex:
         """Whether answers by this measure are currently approximate."""
         return cosine in self._indexes
 
+    def standing(self, cosine: bool = False) -> IvfIndex | None:
+        """Return what gives the approximate answers by this measure; None where they are exact."""
+        return self._indexes.get(cosine)
+
     def is_quick(self, n: int) -> bool:
         """Whether a query for `n` rows by inner product, exclusions included, scores few rows."""
         index = self._indexes.get(False)

@@ -46,9 +46,9 @@ _ROWS_FIRST_FACTORS = 100
 _GROUP_ROWS = 128
 #: Smallest number of groups per requested row; fewer would prune little.
 _GROUPS_PER_RESULT = 8
-#: Bytes of all group maxima of one pass; queries that need more are split into several passes.
-_MAXIMA_BYTES = 64 * 1024 * 1024
-#: Rows that are scored again in one piece.
+#: Bytes of all group maxima of one pass; queries that need more are answered in several.
+MAXIMA_BYTES = 64 * 1024 * 1024
+#: Rows scored again at once.
 _RESCORE_ROWS = 16_384
 _UNIT_ROUNDOFF = 2.0**-24
 
@@ -142,11 +142,16 @@ class ExactIndex:
     factors : LiveFactors
         The factors to search.
     workers : int, optional
-        Number of threads that share a pass; the number of cores by default.
+        Threads that share a pass; one for each core by default.
+    maxima_bytes : int
+        Of all group maxima of one pass.
     """
 
-    def __init__(self, factors: LiveFactors, workers: int | None = None) -> None:
+    def __init__(
+        self, factors: LiveFactors, workers: int | None = None, maxima_bytes: int = MAXIMA_BYTES
+    ) -> None:
         self.factors = factors
+        self._maxima_bytes = maxima_bytes
         self._workers = workers or len(os.sched_getaffinity(0))
         self._pool = ThreadPoolExecutor(max(1, self._workers - 1), "top-n")
         threadpool_limits(limits=1, user_api="blas")
@@ -164,10 +169,11 @@ class ExactIndex:
         remaining = sorted(range(len(queries)), key=lambda number: queries[number].n)
         while remaining:
             vectors = self.factors.matrix.vectors
-            count = _queries_at_once(len(vectors), [queries[number].n for number in remaining])
-            part, remaining = remaining[:count], remaining[count:]
-            part.sort(key=lambda number: queries[number].cosine)
-            tops = self._pass([queries[number] for number in part])
+            wanted = [queries[at].n for at in remaining]
+            at_once = _queries_at_once(len(vectors), wanted, self._maxima_bytes)
+            part, remaining = remaining[:at_once], remaining[at_once:]
+            part.sort(key=lambda at: queries[at].cosine)
+            tops = self._pass([queries[at] for at in part])
             answers.update(zip(part, tops, strict=True))
         return [answers[number] for number in range(len(queries))]
 
@@ -293,11 +299,11 @@ def _members(n_rows: int, n: int) -> int:
     return _power_of_two(min(_GROUP_ROWS, n_rows // (_GROUPS_PER_RESULT * n)))
 
 
-def _queries_at_once(n_rows: int, ns: Sequence[int]) -> int:
-    """Return how many of the queries, sorted by their `n`, fit into one pass."""
-    bytes_each = [4 * n_rows // _members(n_rows, n) for n in ns]
-    n_fitting = sum(count * each <= _MAXIMA_BYTES for count, each in enumerate(bytes_each, 1))
-    return max(1, n_fitting)
+def _queries_at_once(n_rows: int, wanted: Sequence[int], maxima_bytes: int) -> int:
+    """Return how many of the queries, whose numbers of rows ascend, fit into one pass."""
+    bytes_each = [4 * n_rows // _members(n_rows, n) for n in wanted]
+    fitting = sum(at * each <= maxima_bytes for at, each in enumerate(bytes_each, 1))
+    return max(1, fitting)
 
 
 def _power_of_two(number: int) -> int:

@@ -62,6 +62,11 @@ class IvfIndex:
         held = len(self._candidates) if self._candidates else 0
         return self._n_changed > _CHANGED_SHARE * held or len(self._changes) > _OUTSIDE_ROWS
 
+    @property
+    def n_apart(self) -> int:
+        """How many rows are scanned beside the cells."""
+        return len(self._changes)
+
     def close(self) -> None:
         """Stop following the factors."""
         self._factors.unfollow(self._changes)

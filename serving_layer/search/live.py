@@ -69,6 +69,11 @@ class LiveFactors:
         self._watchers: tuple[Watcher, ...] = ()
         self._writing: list[int] = []
 
+    @property
+    def n_watchers(self) -> int:
+        """How many are told of each write."""
+        return len(self._watchers)
+
     def set(self, id: str, vector: ArrayLike) -> int:
         """Replace or append the vector of `id` and return its row; raises as :meth:`set_many`."""
         return int(self.set_many([id], np.asarray(vector, np.float32)[np.newaxis])[0])

@@ -19,6 +19,11 @@ class ReadWriteLock:
         self._readers = 0
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether new readers are kept out: a writer is inside, or waits for the readers."""
+        return self._closed
+
     def __enter__(self) -> None:
         """Acquire for reading; waits for a writer."""
         with self._changed:

@@ -64,6 +64,11 @@ class RequestBatcher(Generic[Q, R]):
         self._expected = 1
         self._deadline = 0.0
 
+    @property
+    def n_waiting(self) -> int:
+        """How many questions wait for a computation."""
+        return len(self._waiting)
+
     def ask(self, query: Q) -> R:
         """Return the answer to one query; raises the computation's error."""
         call: _Call[Q, R] = _Call(query)

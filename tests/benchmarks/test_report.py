@@ -20,29 +20,26 @@ def measure(given: argparse.Namespace) -> Iterator[Figure]:
         raise RuntimeError(message)
 
 
-def called(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+def called(*arguments: str) -> None:
     parser = argparse.ArgumentParser()
     for name, default in (("rows", 1000), ("rounds", 3), ("fail", 0)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    monkeypatch.setattr("sys.argv", ["sample", *arguments])
-    run("sample", measure, parser, rows=10, rounds=1)
+    run("sample", measure, parser, arguments, rows=10, rounds=1)
 
 
-def test_an_error_leaves_no_figure(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_an_error_leaves_no_figure(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="a request failed"):
-        called(monkeypatch, "--fail", "1", "--out", str(tmp_path))
+        called("--fail", "1", "--out", str(tmp_path))
     assert "size" not in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_quick_run_sets_the_other_options_low_unless_they_are_given(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    called(monkeypatch, "--out", str(tmp_path))
+    called("--out", str(tmp_path))
     assert "size: 1,000 rows; rounds 3" in capsys.readouterr().out
-    called(monkeypatch, "--quick", "--rounds", "2")
+    called("--quick", "--rounds", "2")
     assert "size: 10 rows; rounds 2" in capsys.readouterr().out
     found = json.loads((tmp_path / "sample.json").read_text(encoding="utf-8"))
     assert [figure["median"] for figure in found["figures"]] == [1000]

@@ -15,7 +15,7 @@ from cli import doctor
 from cli.__main__ import main
 from common import __version__
 from stack import jars, paths, ports
-from stack.errors import UserError
+from stack.errors import EXIT_UNAVAILABLE
 from stack.local_kafka import LocalKafka
 
 
@@ -38,15 +38,16 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_user_error_shows_message_remedy_and_code(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(self: LocalKafka) -> bool:
-        message = "It is broken."
-        raise UserError(message, "Mend it.", 7)
-
-    monkeypatch.setattr(LocalKafka, "stop", fail)
-    assert main(["kafka", "stop"]) == 7
-    assert capsys.readouterr().err == "gemsbok: It is broken.\nMend it.\n"
+    with socket.create_server((ports.LOOPBACK, 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["kafka", "start", "--port", str(port)]) == EXIT_UNAVAILABLE
+    message, remedy = capsys.readouterr().err.splitlines()
+    assert message.startswith(f"gemsbok: Port {port} is taken by ")
+    assert remedy == (
+        "Stop that process, or take another port: `bin/gemsbok kafka start --port N`."
+    )
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -37,13 +37,13 @@ class Batch:
 
 
 @pytest.fixture
-def family(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def family(monkeypatch: pytest.MonkeyPatch) -> Iterator[types.ModuleType]:
     module = types.ModuleType("ownfamily.plain")
     module.Batch = Batch  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ownfamily", types.ModuleType("ownfamily"))
     monkeypatch.setitem(sys.modules, "ownfamily.plain", module)
     settings_type.cache_clear()
-    yield
+    yield module
     settings_type.cache_clear()
 
 
@@ -309,24 +309,24 @@ def test_rollback_is_refused_while_a_generation_is_built(
     assert main(["model", "rollback", "10", *FLAGS]) == 0
 
 
-@pytest.mark.usefixtures("family")
 def test_no_batch_run_begins_during_a_rollback(
-    store: ModelStore, broker: MemoryBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: ModelStore, broker: MemoryBroker, tmp_path: Path, family: types.ModuleType
 ) -> None:
     put(store, 10, broker)
     data_dir = load(flags={"app": "ownfamily.plain"}).batch.storage.data_dir
     attempts: list[str] = []
 
-    def updates(batch: Batch, generation: Generation) -> list[str]:
-        with (
-            pytest.raises(AlreadyRunningError) as refusal,
-            only_one(tmp_path, "ownfamily.plain", data_dir),
-        ):
-            pass
-        attempts.append(str(refusal.value))
-        return []
+    class Attempting(Batch):
+        def updates(self, generation: Generation) -> list[str]:
+            with (
+                pytest.raises(AlreadyRunningError) as refusal,
+                only_one(tmp_path, "ownfamily.plain", data_dir),
+            ):
+                pass
+            attempts.append(str(refusal.value))
+            return []
 
-    monkeypatch.setattr(Batch, "updates", updates)
+    family.Batch = Attempting  # type: ignore[attr-defined]
     assert main(["model", "rollback", "10", *FLAGS]) == 0
     assert len(attempts) == 1
     with only_one(tmp_path, "ownfamily.plain", data_dir):

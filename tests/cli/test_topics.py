@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from cli import lines
 from cli.__main__ import main
+from cli.lines import CHUNK_LINES
 from common.broker import read_all
 from common.broker.memory import MemoryBroker
 from common.config import Settings
@@ -149,19 +149,28 @@ def test_an_absent_topic_and_an_absent_file_are_told(
     assert "none cannot be read: No such file" in err
 
 
-class Serving(BaseHTTPRequestHandler):
+class Serving(HTTPServer):
+    """A serving layer as far as events go."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Ingest)
+        self.url = f"http://127.0.0.1:{self.server_port}/base"
+        self.bodies: list[str] = []
+        self.status = 204
+
+
+class Ingest(BaseHTTPRequestHandler):
     """Takes what the real one takes, and refuses lines that say so."""
 
-    bodies: list[str]
-    status = 204
+    server: Serving
 
     def do_POST(self) -> None:
         assert self.path == "/base/ingest"
         assert self.headers["Content-Encoding"] == "gzip"
         body = gzip.decompress(self.rfile.read(int(self.headers["Content-Length"]))).decode()
         split = body.split("\n")
-        if self.status == 204 and "bad" not in split:
-            type(self).bodies.append(body)
+        if self.server.status == 204 and "bad" not in split:
+            self.server.bodies.append(body)
             self.send_response(204)
             self.end_headers()
             return
@@ -169,7 +178,7 @@ class Serving(BaseHTTPRequestHandler):
         if "bad" in split:
             error = {"code": "bad_line", "message": "2 tokens", "line": split.index("bad") + 1}
         told = json.dumps({"error": error}).encode()
-        self.send_response(400 if "bad" in split else self.status)
+        self.send_response(400 if "bad" in split else self.server.status)
         self.send_header("Content-Length", str(len(told)))
         self.end_headers()
         self.wfile.write(told)
@@ -179,61 +188,62 @@ class Serving(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(Serving, "bodies", [], raising=False)
-    monkeypatch.setattr(lines, "CHUNK_LINES", 3)
-    with HTTPServer(("127.0.0.1", 0), Serving) as server:
+def serving() -> Iterator[Serving]:
+    with Serving() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/base"
+        yield server
         server.shutdown()
         thread.join()
 
 
 def test_ingest_sends_all_lines_in_chunks(
-    serving: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    serving: Serving, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "lines.csv"
-    file.write_bytes("\ufeffa,1\r\nü,2\n\nc,3\nd,4".encode())
-    code, out, _ = run(capsys, "ingest", str(file), "--url", serving, "--json")
+    more = ["x,0"] * (CHUNK_LINES - 3)
+    file.write_bytes("\n".join(["\ufeffa,1\r", "ü,2", "", *more, "c,3", "d,4"]).encode())
+    code, out, _ = run(capsys, "ingest", str(file), "--url", serving.url, "--json")
     assert code == 0
-    assert json.loads(out)["lines"] == 4
-    assert Serving.bodies == ["a,1\nü,2\n", "c,3\nd,4"]
+    assert json.loads(out)["lines"] == CHUNK_LINES + 1
+    assert serving.bodies == ["\n".join(["a,1", "ü,2", "", *more]), "c,3\nd,4"]
 
 
 def test_ingest_names_the_files_line_that_was_refused(
-    serving: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    serving: Serving, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "lines.csv"
-    file.write_text("1\n2\n3\n4\nbad\n6\n7\n")
-    code, out, err = run(capsys, "ingest", str(file), "--url", f"{serving}/")
+    first = [str(number) for number in range(CHUNK_LINES)]
+    file.write_text("\n".join([*first, "4", "bad", "6", "7", ""]))
+    code, out, err = run(capsys, "ingest", str(file), "--url", f"{serving.url}/")
     assert (code, out) == (1, "")
-    assert f"{file}, line 5: 2 tokens (HTTP 400). Lines 1 to 3 of {file} were ingested." in err
-    assert Serving.bodies == ["1\n2\n3"]
+    where = f"{file}, line {CHUNK_LINES + 2}: 2 tokens (HTTP 400)"
+    assert f"{where}. Lines 1 to {CHUNK_LINES} of {file} were ingested." in err
+    assert serving.bodies == ["\n".join(first)]
 
 
 def test_ingest_tells_when_the_outcome_is_unknown(
-    serving: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+    serving: Serving, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Serving, "status", 503)
+    serving.status = 503
     file = tmp_path / "lines.csv"
     file.write_text("1\n2\n")
-    code, _, err = run(capsys, "ingest", str(file), "--url", serving)
+    code, _, err = run(capsys, "ingest", str(file), "--url", serving.url)
     assert code == 69
     assert "lines 1 to 2: not acknowledged (HTTP 503). No line before it was sent." in err
     assert "Of lines 1 to 2 some may have been written." in err
 
 
 def test_ingest_stops_at_what_is_not_utf8(
-    serving: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    serving: Serving, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "lines.csv"
     file.write_bytes(b"1\n2\n\xff\n")
-    code, _, err = run(capsys, "ingest", str(file), "--url", serving)
+    code, _, err = run(capsys, "ingest", str(file), "--url", serving.url)
     assert code == 1
     assert f"{file}, line 3: not UTF-8" in err
     assert "The lines before it were sent" in err
-    assert Serving.bodies == ["1\n2"]
+    assert serving.bodies == ["1\n2"]
 
 
 def test_ingest_without_a_serving_layer_says_what_to_start(

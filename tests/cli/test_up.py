@@ -35,14 +35,20 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 
 
 class Pretend:
-    """Stands for the layers' command lines; what `broken` names ends with an error."""
+    """Stands for the layers' command lines.
+
+    What `broken` names ends with an error, and what `silent` names never says that it started.
+    """
 
     def __init__(self, port: int) -> None:
         self.port = port
         self.broken = ""
+        self.silent = ""
 
     def __call__(self, layer: str, arguments: Sequence[str]) -> Launch:
         code = SERVER if layer == "serving" else SPARK_LAYER
+        if layer == self.silent:
+            code = "import time; time.sleep(600)"
         if layer == self.broken:
             code = "raise SystemExit('there is no topic x')"
         return Launch([sys.executable, "-c", code, str(self.port), *arguments], {})
@@ -56,10 +62,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def pretend(home: Path, monkeypatch: pytest.MonkeyPatch) -> Pretend:
-    made = Pretend(ports.free_port())
-    monkeypatch.setattr(up, "by_python", made)
-    return made
+def pretend(home: Path) -> Pretend:
+    return Pretend(ports.free_port())
 
 
 @pytest.fixture
@@ -76,10 +80,10 @@ STARTED = {"serving": "ready", "speed": "running", "batch": "running"}
 
 
 def test_all_layers_start_are_shown_and_stop_in_the_opposite_order(
-    home: Path, settings: Settings, capsys: pytest.CaptureFixture[str]
+    home: Path, settings: Settings, pretend: Pretend, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert states(home) == STOPPED
-    up.start_layers(settings, [], 30)
+    up.start_layers(settings, [], 30, pretend)
     assert states(home) == STARTED
     assert main(["status", "--json"]) == 0
     shown = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
@@ -99,17 +103,17 @@ def test_a_family_that_is_for_serving_alone_starts_serving_alone(
     home: Path, pretend: Pretend
 ) -> None:
     settings = load(flags={"app": "pmml", "serving.api.port": pretend.port}, environment={})
-    up.start_layers(settings, [], 30)
+    up.start_layers(settings, [], 30, pretend)
     assert states(home) == {"serving": "ready", "speed": "stopped", "batch": "stopped"}
 
 
 def test_a_second_start_leaves_what_runs_and_adds_what_is_missing(
-    home: Path, settings: Settings
+    home: Path, settings: Settings, pretend: Pretend
 ) -> None:
-    up.start_layers(settings, [], 30)
+    up.start_layers(settings, [], 30, pretend)
     before = {name: Background(home, name).find() for name in LAYERS}
     Background(home, "speed").stop(5)
-    up.start_layers(settings, [], 30)
+    up.start_layers(settings, [], 30, pretend)
     after = {name: Background(home, name).find() for name in LAYERS}
     assert states(home) == STARTED
     assert after["serving"] == before["serving"]
@@ -121,18 +125,18 @@ def test_a_layer_that_ends_is_told_with_its_last_words_and_nothing_stays(
 ) -> None:
     pretend.broken = "batch"
     with pytest.raises(UserError, match="there is no topic x") as caught:
-        up.start_layers(settings, [], 30)
+        up.start_layers(settings, [], 30, pretend)
     assert "batch.log" in caught.value.remedy
     assert states(home) == STOPPED
 
 
 @pytest.mark.slow
 def test_a_layer_that_is_not_ready_in_time_is_stopped_again(
-    home: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    home: Path, settings: Settings, pretend: Pretend
 ) -> None:
-    monkeypatch.setattr(up, "READY_LINE", b"never written")
-    with pytest.raises(UserError, match="layer is not ready in 1 s"):
-        up.start_layers(settings, [], 1)
+    pretend.silent = "batch"
+    with pytest.raises(UserError, match="batch layer is not ready in 1 s"):
+        up.start_layers(settings, [], 1, pretend)
     assert states(home) == STOPPED
 
 
@@ -143,34 +147,38 @@ def test_an_old_line_of_the_log_does_not_count(
     (home / "logs" / "batch.log").write_text("batch layer started, app als\n")
     pretend.broken = "batch"
     with pytest.raises(UserError, match="The batch layer ended"):
-        up.start_layers(settings, [], 30)
+        up.start_layers(settings, [], 30, pretend)
 
 
-def test_a_taken_port_is_told_with_its_owner(home: Path, settings: Settings) -> None:
-    up.start_layers(settings, [], 30)
+def test_a_taken_port_is_told_with_its_owner(
+    home: Path, settings: Settings, pretend: Pretend
+) -> None:
+    up.start_layers(settings, [], 30, pretend)
     other = Background(home / "other", "serving")
     with pytest.raises(UserError, match=r"is taken by python.* \(pid \d+\)"):
-        up._start(other, settings, [])
+        up.start(other, settings, [], pretend)
     assert other.find() is None
 
 
 def test_a_port_that_is_not_known_is_refused(home: Path, pretend: Pretend) -> None:
     free = load(flags={"serving.api.port": 0}, environment={})
     with pytest.raises(UserError, match="must be known"):
-        up.start_layers(free, [], 5)
+        up.start_layers(free, [], 5, pretend)
 
 
-def test_a_broker_that_does_not_start_is_none_of_ours(
-    home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(broker: LocalKafka) -> bool:
+class Failing(LocalKafka):
+    """A broker that does not come up."""
+
+    def start(self) -> bool:
         message = "The broker ended at once."
         raise UserError(message)
 
-    monkeypatch.setattr(LocalKafka, "start", fail)
+
+def test_a_broker_that_does_not_start_is_none_of_ours(home: Path) -> None:
     address = f"127.0.0.1:{ports.free_port()}"
+    settings = load(flags={"input_topic.broker": address}, environment={})
     with pytest.raises(UserError, match="ended at once"):
-        up.start_broker(load(flags={"input_topic.broker": address}, environment={}), home)
+        up.start_broker(settings, home, Failing)
     assert not started_broker_mark(home).exists()
 
 

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.base.lines import parse_line
-from demo import data
-from demo.data import Rating, movielens, ratings_file, side_by_side
-from demo.packages import Member
+from demo.data import MOVIELENS, Rating, movielens, ratings_file, side_by_side
+from demo.packages import Member, Package
 from stack.errors import UserError
 
 INTER = (
@@ -26,8 +25,8 @@ ITEM = (
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small MovieLens in the cache, known by its SHA-256."""
+def small(tmp_path: Path) -> Package:
+    """A small MovieLens in the cache, which is the test's folder, known by its SHA-256."""
     folder = tmp_path / "ml-100k"
     folder.mkdir()
     members = []
@@ -35,12 +34,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / name).write_text(text)
         digest = hashlib.sha256(text.encode()).hexdigest()
         members.append(Member(name, name, digest, text.count("\n") - 1))
-    monkeypatch.setattr(data, "MOVIELENS", replace(data.MOVIELENS, members=tuple(members)))
-    return tmp_path
+    return replace(MOVIELENS, members=tuple(members))
 
 
-def test_movielens_comes_in_time_order_with_titles_and_licence(cache: Path) -> None:
-    found = movielens(cache)
+def test_movielens_comes_in_time_order_with_titles_and_licence(
+    tmp_path: Path, small: Package
+) -> None:
+    found = movielens(tmp_path, small)
     assert found.rows == [Rating("1", "10", 4.0, 800), Rating("2", "11", 3.0, 900)]
     assert found.title("10") == "Heat (1995)"
     assert found.title("11") == "11"
@@ -48,11 +48,11 @@ def test_movielens_comes_in_time_order_with_titles_and_licence(cache: Path) -> N
 
 
 @pytest.mark.parametrize("text", [INTER.replace("800", "801"), INTER[:-10], ""])
-def test_a_tampered_file_is_refused_and_named(cache: Path, text: str) -> None:
-    (cache / "ml-100k" / "ml-100k.inter").write_text(text)
+def test_a_tampered_file_is_refused_and_named(tmp_path: Path, small: Package, text: str) -> None:
+    (tmp_path / "ml-100k" / "ml-100k.inter").write_text(text)
     with pytest.raises(UserError, match=r"ml-100k\.inter is not the file") as refused:
-        movielens(cache)
-    assert f"Remove {cache / 'ml-100k'}" in refused.value.remedy
+        movielens(tmp_path, small)
+    assert f"Remove {tmp_path / 'ml-100k'}" in refused.value.remedy
 
 
 def test_a_download_that_is_impossible_names_the_remedy(

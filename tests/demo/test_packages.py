@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from demo import packages
 from demo.flights import FLIGHTS
-from demo.packages import Member, Package, tables
+from demo.packages import Member, Package, read_archive, tables
 from demo.shuttle import SHUTTLE
 from stack.errors import UserError
 
@@ -45,7 +44,7 @@ def test_a_wheel_and_a_source_archive_give_the_same_tables(tmp_path: Path) -> No
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
     for archive_path in (wheel, source):
-        assert packages._read(archive_path, list(contents)) == [TABLE] * 3
+        assert read_archive(archive_path, list(contents)) == [TABLE] * 3
 
 
 def test_what_is_in_the_cache_is_checked_and_not_fetched_again(tmp_path: Path) -> None:

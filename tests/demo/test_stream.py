@@ -13,7 +13,6 @@ import pytest
 from rich.console import Console
 
 from common.store.generations import Generation
-from demo import stream
 from demo.act import Act
 from demo.client import ServingClient
 from demo.course import Course, Options, Scene, Stage
@@ -123,12 +122,21 @@ class FakeCourse(Course):
         return len(self.serving.lines)
 
 
+class Played:
+    """A demo, and what it works with."""
+
+    def __init__(self, folder: Path) -> None:
+        self.act = Counting([])
+        self.layers = FakeLayers()
+        stage = Stage(Workspace(folder), cast(Layers, self.layers), Interrupts())
+        self.course = FakeCourse(self.act.scene, stage, self.act.story)
+        options = Options(app="kmeans", rate=400)
+        self.demo = StreamDemo(options, stage, self.act, 0.0, self.course, quiet_seconds=0.1)
+
+
 @pytest.fixture
-def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StreamDemo:
-    monkeypatch.setattr(stream, "Course", FakeCourse)
-    monkeypatch.setattr(stream, "QUIET_SECONDS", 0.1)
-    stage = Stage(Workspace(tmp_path), cast(Layers, FakeLayers()), Interrupts())
-    return StreamDemo(Options(app="kmeans", rate=400), stage, Counting([]), 0.0)
+def prepared(tmp_path: Path) -> Played:
+    return Played(tmp_path)
 
 
 def played(demo: StreamDemo) -> tuple[Any, str]:
@@ -139,12 +147,12 @@ def played(demo: StreamDemo) -> tuple[Any, str]:
     return summary, console.file.getvalue()
 
 
-def test_every_part_is_judged_before_it_is_sent_and_all_is_told(demo: StreamDemo) -> None:
-    summary, told = played(demo)
-    course: Any = demo._course
+def test_every_part_is_judged_before_it_is_sent_and_all_is_told(prepared: Played) -> None:
+    summary, told = played(prepared.demo)
+    course = prepared.course
     assert course.serving.lines == [f"live {number}" for number in range(N_LIVE)]
     assert course.serving.closed
-    asked = demo._act.log  # type: ignore[attr-defined]
+    asked = prepared.act.log
     assert asked.count("judge") == course.log.count("send") >= 2
     assert (asked[0], asked[-1]) == ("open", "close")
     found = summary.to_json()
@@ -164,10 +172,8 @@ def test_every_part_is_judged_before_it_is_sent_and_all_is_told(demo: StreamDemo
         assert text in told
 
 
-def test_a_process_that_ends_ends_the_demo(demo: StreamDemo) -> None:
-    layers: Any = demo._layers
-    layers.ended = True
+def test_a_process_that_ends_ends_the_demo(prepared: Played) -> None:
+    prepared.layers.ended = True
     with pytest.raises(UserError, match="The speed layer ended"):
-        played(demo)
-    course: Any = demo._course
-    assert course.serving.closed
+        played(prepared.demo)
+    assert prepared.course.serving.closed

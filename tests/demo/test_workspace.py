@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from demo.workspace import Workspace
 from stack import ports
 from stack.errors import UserError
 from stack.launch import Launch
+from stack.local_kafka import LocalKafka
 
 SLEEPER = "import time; print('last words', flush=True); time.sleep({})"
 
@@ -62,17 +64,23 @@ def test_two_demos_do_not_share_a_folder(workspace: Workspace) -> None:
         pass
 
 
+class FakeBroker(LocalKafka):
+    """A broker of which only is known whether it runs."""
+
+    runs = True
+
+    def is_running(self) -> bool:
+        return self.runs
+
+
 @pytest.fixture
-def layers(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Layers:
+def layers(workspace: Workspace) -> Layers:
     """Layers that only sleep: batch for an instant, the others for long; a broker likewise."""
 
     def launch(name: str, arguments: object) -> Launch:
         return Launch([sys.executable, "-c", SLEEPER.format(0 if name == BATCH else 600)], {})
 
-    monkeypatch.setattr("demo.layers.by_python", launch)
-    found = Layers(workspace)
-    monkeypatch.setattr(found.broker, "is_running", lambda: True)
-    return found
+    return Layers(workspace, launch, FakeBroker(workspace.folder))
 
 
 def test_a_layer_that_dies_tells_its_last_words_and_its_log(
@@ -105,17 +113,18 @@ def test_waiting_has_an_end(layers: Layers) -> None:
         layers.wait_for(lambda: False, "Loading", timeout_seconds=0.01)
 
 
-def test_a_broker_that_dies_is_noticed(layers: Layers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layers.broker, "is_running", lambda: False)
+def test_a_broker_that_dies_is_noticed(workspace: Workspace) -> None:
+    broker = FakeBroker(workspace.folder)
+    layers = Layers(workspace, broker=broker)
+    layers.check()
+    broker.runs = False
     with pytest.raises(UserError, match="broker ended") as failed:
         layers.check()
     assert "kafka.log" in failed.value.remedy
 
 
-def test_ports_in_use_are_left_alone(layers: Layers, monkeypatch: pytest.MonkeyPatch) -> None:
-    from demo.layers import _preferred
-
+def test_ports_in_use_are_left_alone() -> None:
     port = ports.free_port()
-    assert _preferred(port) == port
-    monkeypatch.setattr(ports, "is_free", lambda _: False)
-    assert _preferred(port) != port
+    assert ports.preferred(port) == port
+    with socket.create_server((ports.LOOPBACK, port)):
+        assert ports.preferred(port) != port

@@ -15,6 +15,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from common.broker import Producer
 from common.broker.memory import MemoryBroker
 from common.config import Settings
 from common.runtime.configuration import load
@@ -62,14 +63,17 @@ def broker() -> MemoryBroker:
 
 @pytest.fixture
 def serve(stub: ModuleType) -> Callable[..., Served]:
-    """Make an application; keyword arguments are settings, their dots written as ``__``."""
+    """Make an application; keyword arguments are settings, their dots written as ``__``.
 
-    def make(**flags: Any) -> Served:
+    `through` makes the producer that it gets of that of the topic in memory.
+    """
+
+    def make(through: Callable[[Producer], Any] = lambda made: made, **flags: Any) -> Served:
         dotted = {name.replace("__", "."): value for name, value in flags.items()}
         settings = load(flags={"app": "stub_family", **dotted}, environment={})
         broker = input_topic()
         current = stub.FixedModel(stub.Serving(settings))
-        producer = None if settings.serving.api.read_only else broker.producer()
+        producer = None if settings.serving.api.read_only else through(broker.producer())
         app = create_app(settings, current, producer)
         return Served(settings, current, broker, app)
 

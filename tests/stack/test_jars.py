@@ -18,7 +18,6 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A lock file that pins one small jar, and a state folder of the test's own."""
     path = tmp_path / "jars.lock"
     path.write_text(f"# Comment.\nkafka {hashlib.sha256(b'jar').hexdigest()} some-1.0.jar\n")
-    monkeypatch.setattr(paths, "JARS_LOCK", path)
     monkeypatch.setenv("GEMSBOK_HOME", str(tmp_path / "home"))
     return path
 
@@ -37,7 +36,7 @@ def test_committed_lock_pins_all_sets_at_the_declared_versions() -> None:
 
 
 def test_spark_set_leaves_out_what_pyspark_ships() -> None:
-    shipped = set(jars.module_names(path.name for path in jars._pyspark_jars().glob("*.jar")))
+    shipped = set(jars.module_names(path.name for path in jars.pyspark_jars().glob("*.jar")))
     ours = set(jars.module_names(jars.read_lock()["spark"]))
     assert ours
     assert not ours & shipped
@@ -70,33 +69,27 @@ def test_module_names(file_name: str, module: str) -> None:
 def test_verify(tmp_path: Path, lock: Path, files: dict[str, bytes], told: list[str]) -> None:
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    assert jars.verify("kafka", tmp_path) == told
+    assert jars.verify("kafka", tmp_path, lock) == told
 
 
-def test_changed_jar_is_refused_and_nothing_is_installed(
-    lock: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jars, "_resolve", resolve_to(b"another"))
+def test_changed_jar_is_refused_and_nothing_is_installed(lock: Path) -> None:
     with pytest.raises(
         UserError, match=r"(?s)some-1\.0\.jar has SHA-256 .* call `bin/gemsbok` again"
     ):
-        jars._install("kafka")
+        jars.install("kafka", lock, resolve_to(b"another"))
     assert not paths.jars_dir("kafka").exists()
     with pytest.raises(UserError, match="not installed"):
-        jars.jar_files("kafka")
+        jars.jar_files("kafka", lock)
 
 
-def test_install_is_complete_until_the_lock_changes(
-    lock: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jars, "_resolve", resolve_to(b"jar"))
-    assert not jars.is_complete("kafka")
-    jars._install("kafka")
-    assert [path.name for path in jars.jar_files("kafka")] == ["some-1.0.jar"]
+def test_install_is_complete_until_the_lock_changes(lock: Path) -> None:
+    assert not jars.is_complete("kafka", lock)
+    jars.install("kafka", lock, resolve_to(b"jar"))
+    assert [path.name for path in jars.jar_files("kafka", lock)] == ["some-1.0.jar"]
     lock.write_text(lock.read_text() + "# Changed.\n")
-    assert not jars.is_complete("kafka")
-    jars._install("kafka")
-    assert jars.is_complete("kafka")
+    assert not jars.is_complete("kafka", lock)
+    jars.install("kafka", lock, resolve_to(b"jar"))
+    assert jars.is_complete("kafka", lock)
     # Nothing is left of the place where they were resolved.
     assert list(paths.cache_dir().iterdir()) == []
 
@@ -118,10 +111,10 @@ def test_unreachable_repository_says_what_and_how_to_retry(
     monkeypatch.setenv("GEMSBOK_HOME", str(tmp_path))
     monkeypatch.setenv("GEMSBOK_MAVEN_MIRROR", (tmp_path / "no-such-mirror").as_uri())
     with pytest.raises(UserError, match=r"(?s)kafka_2\.13.*call `bin/gemsbok` again"):
-        jars._install("kafka")
+        jars.install("kafka")
     assert not paths.jars_dir("kafka").exists()
 
 
 def test_settings_name_one_resolver() -> None:
-    assert jars._settings_xml("").count("<ibiblio") == 1
-    assert 'root="file:///m/"' in jars._settings_xml("file:///m")
+    assert jars.settings_xml("").count("<ibiblio") == 1
+    assert 'root="file:///m/"' in jars.settings_xml("file:///m")

@@ -98,7 +98,9 @@ def test_listens_on_loopback_only(local_kafka: LocalKafka) -> None:
     assert {address[-8:] for _, address in addresses} == {"0100007F"}
 
 
-def test_records_survive_a_stop_and_a_crash(broker: LocalKafka) -> None:
+def test_records_survive_a_stop_and_a_crash_and_stop_kills_what_does_not_end(
+    broker: LocalKafka,
+) -> None:
     assert broker.start()
     cluster_id = broker.status().cluster_id
     create_topic(broker.address, "kept")
@@ -115,10 +117,16 @@ def test_records_survive_a_stop_and_a_crash(broker: LocalKafka) -> None:
     assert status.topics == ["kept"]
     assert status.cluster_id == cluster_id
     assert status.data_bytes > 0
+    assert status.pid is not None
+    os.kill(status.pid, signal.SIGSTOP)
+    assert broker.stop(timeout_seconds=0.2)
+    assert not broker.is_running()
 
 
-def test_second_start_finds_the_first(broker: LocalKafka) -> None:
-    assert broker.start()
+def test_it_outlives_its_starter_and_a_second_start_finds_it(broker: LocalKafka) -> None:
+    code = "import sys; from stack.local_kafka import *; LocalKafka(Path(sys.argv[1]), 0).start()"
+    subprocess.run([sys.executable, "-c", code, str(broker.home)], check=True, timeout=90)
+    assert broker.is_running()
     pid = broker.status().pid
     again = LocalKafka(broker.home, port=0)
     assert not again.start()
@@ -126,16 +134,6 @@ def test_second_start_finds_the_first(broker: LocalKafka) -> None:
     assert again.stop()
     assert not again.stop()
     assert not broker.is_running()
-
-
-def test_outlives_its_starter(tmp_path: Path) -> None:
-    broker = LocalKafka(tmp_path, port=0)
-    code = "import sys; from stack.local_kafka import *; LocalKafka(Path(sys.argv[1]), 0).start()"
-    try:
-        subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=90)
-        assert broker.is_running()
-    finally:
-        assert broker.stop()
 
 
 def test_busy_port_names_its_owner(tmp_path: Path) -> None:
@@ -167,13 +165,4 @@ def test_failed_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
     broker = LocalKafka(tmp_path, port=0, heap_mb=1)
     with pytest.raises(UserError, match="ended at once"):
         broker.start()
-    assert not broker.is_running()
-
-
-def test_stop_kills_what_does_not_end(broker: LocalKafka) -> None:
-    broker.start()
-    pid = broker.status().pid
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    assert broker.stop(timeout_seconds=0.2)
     assert not broker.is_running()

@@ -176,10 +176,7 @@ def test_by_python_runs_this_interpreter() -> None:
     assert launch.environment["GEMSBOK_HOME"]
 
 
-def test_what_a_process_leaves_behind_ends_too(
-    background: Background, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("stack.processes.GROUP_TIMEOUT_SECONDS", 0.2)
+def test_what_a_process_leaves_behind_ends_too(background: Background, tmp_path: Path) -> None:
     parent = [
         sys.executable,
         "-c",
@@ -190,5 +187,5 @@ def test_what_a_process_leaves_behind_ends_too(
     wait_for(lambda: is_awake(background))
     child = int(background.log.read_text().split()[0])
     assert start_mark(child) is not None
-    assert background.stop(10) is True
+    assert Background(tmp_path, background.name, group_seconds=0.2).stop(10) is True
     wait_for(lambda: start_mark(child) is None)

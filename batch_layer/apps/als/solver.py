@@ -21,7 +21,7 @@ from common.factors.matrix import gramian
 Vectors = NDArray[np.float32]
 
 #: Rows with more ratings than this are solved one by one, the others in padded blocks.
-_LONG_ROW = 4096
+LONG_ROW = 4096
 #: Numbers gathered for one block: it should stay in the cache of a core or near it.
 _BLOCK_NUMBERS = 1_000_000
 #: Keeps a system without regularization solvable.
@@ -131,7 +131,11 @@ def _factorize_explicit(ratings: csr_matrix, fit: Fit) -> tuple[Vectors, Vectors
 
 
 def solve_rows(
-    ratings: csr_matrix, fixed: Vectors, regularization: float, pool: ThreadPoolExecutor
+    ratings: csr_matrix,
+    fixed: Vectors,
+    regularization: float,
+    pool: ThreadPoolExecutor,
+    long_row: int = LONG_ROW,
 ) -> Vectors:
     """Solve (YᵀY + λ·n·I)x = Yᵀr for each row, with its n ratings r and their vectors Y.
 
@@ -144,6 +148,8 @@ def solve_rows(
         λ.
     pool : ThreadPoolExecutor
         Solves the blocks.
+    long_row : int
+        A row with more ratings than this is solved by itself.
 
     Returns
     -------
@@ -156,12 +162,14 @@ def solve_rows(
         one = _solve_long if len(rows) == 1 else _solve_block
         solved[rows] = one(ratings, rows, fixed, regularization)
 
-    for _ in pool.map(solve, _blocks(np.diff(ratings.indptr), fixed.shape[1])):
+    for _ in pool.map(solve, _blocks(np.diff(ratings.indptr), fixed.shape[1], long_row)):
         pass
     return solved
 
 
-def _blocks(counts: NDArray[np.int32], n_factors: int) -> Iterator[NDArray[np.int64]]:
+def _blocks(
+    counts: NDArray[np.int32], n_factors: int, long_row: int
+) -> Iterator[NDArray[np.int64]]:
     """Divide the rows into blocks of about equal counts, so that padding stays small."""
     order = np.argsort(counts, kind="stable")
     order = order[counts[order] > 0]
@@ -170,7 +178,7 @@ def _blocks(counts: NDArray[np.int32], n_factors: int) -> Iterator[NDArray[np.in
     while start < len(order):
         end = int(np.searchsorted(lengths, 1.25 * lengths[start], "right"))
         most = _BLOCK_NUMBERS // (int(lengths[end - 1]) * n_factors)
-        end = min(end, start + max(most, 1)) if lengths[start] <= _LONG_ROW else start + 1
+        end = min(end, start + max(most, 1)) if lengths[start] <= long_row else start + 1
         yield order[start:end]
         start = end
 

@@ -14,7 +14,7 @@ from lxml import etree
 from common.apps.pmml import Settings
 from common.base.lines import LineError, parse_line
 from common.pmml.documents import FOREIGN, parse, to_bytes
-from serving_layer.apps.pmml.evaluator import Evaluator
+from serving_layer.apps.pmml.evaluator import Evaluator, SharedJava
 
 Value = float | int | str | bool | None
 
@@ -94,8 +94,8 @@ class Document:
     evaluator: Evaluator
 
     @classmethod
-    def load(cls, text: str, settings: Settings) -> Document:
-        """Check a document and load it.
+    def load(cls, text: str, settings: Settings, java: SharedJava | None = None) -> Document:
+        """Check a document and load it into `java`, that of all documents by default.
 
         Raises
         ------
@@ -106,7 +106,7 @@ class Document:
         """
         root = parse(text, settings.max_size, FOREIGN)
         # What was checked is what is loaded: another parser might read the text otherwise.
-        evaluator = Evaluator(to_bytes(root).decode(), settings.heap)
+        evaluator = Evaluator(to_bytes(root).decode(), settings.heap, java)
         return cls(text, _fields(root, evaluator.inputs), evaluator)
 
     def row(self, given: object) -> list[Value]:

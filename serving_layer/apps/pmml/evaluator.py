@@ -55,6 +55,8 @@ class Evaluator:
         external entities, and has no bounds.
     heap : str
         Of the Java process, as ``512m``.
+    shared : SharedJava, optional
+        Where the process comes from; that of all documents by default.
 
     Raises
     ------
@@ -62,9 +64,10 @@ class Evaluator:
         If Java does not start, or the document is none that PMML4S can score.
     """
 
-    def __init__(self, document: str, heap: str) -> None:
+    def __init__(self, document: str, heap: str, shared: SharedJava | None = None) -> None:
         self._document = document
         self._heap = heap
+        self._shared = shared or SHARED
         self._java, self._model = self._loaded(None)
         told = self._java.told
         self.inputs: list[str] = told(self._model.inputNames(), list)
@@ -107,8 +110,8 @@ class Evaluator:
         order = [result["columns"].index(name) for name in self.outputs]
         return [[row[column] for column in order] for row in result["data"]]
 
-    def _loaded(self, dead: _Java | None) -> tuple[_Java, Any]:
-        java = _running.get(self._heap, dead)
+    def _loaded(self, dead: JavaProcess | None) -> tuple[JavaProcess, Any]:
+        java = self._shared.get(self._heap, dead)
         try:
             return java, java.load(self, self._document)
         except Py4JJavaError as error:
@@ -119,7 +122,7 @@ class Evaluator:
 
 
 @dataclass(frozen=True, eq=False)
-class _Java:
+class JavaProcess:
     """A Java process, and the way to it.
 
     What Java holds for us is let go of by name.  Left to Python's collector, as is py4j's way,
@@ -132,7 +135,8 @@ class _Java:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def start(cls, heap: str) -> _Java:
+    def start(cls, heap: str) -> JavaProcess:
+        """Start a process with so much heap; raises EvaluatorError where that fails."""
         try:
             port, token, process = launch_gateway(
                 classpath=str(_jars() / "*"),
@@ -147,6 +151,11 @@ class _Java:
             raise EvaluatorError(message) from error
         parameters = GatewayParameters(port=port, auth_token=token, enable_memory_management=False)
         return cls(process, JavaGateway(gateway_parameters=parameters))
+
+    @property
+    def n_documents(self) -> int:
+        """How many documents Java holds."""
+        return len(self._held)
 
     def load(self, owner: Evaluator, document: str) -> Any:
         """Load a document for as long as its owner lives, and let go of those without one."""
@@ -183,6 +192,7 @@ class _Java:
             self.gateway.detach(held)
 
     def end(self) -> None:
+        """End the process."""
         self.gateway.close()
         self.process.kill()
         self.process.wait(STOP_SECONDS)
@@ -190,14 +200,19 @@ class _Java:
             self.process.stdin.close()
 
 
-class _Shared:
+class SharedJava:
     """The one Java process of this process; it starts when the first document comes."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._java: _Java | None = None
+        self._java: JavaProcess | None = None
 
-    def get(self, heap: str, dead: _Java | None) -> _Java:
+    @property
+    def running(self) -> JavaProcess | None:
+        """The process; None where none has been asked for yet."""
+        return self._java
+
+    def get(self, heap: str, dead: JavaProcess | None) -> JavaProcess:
         """Return it; another one where it is `dead` or has ended."""
         with self._lock:
             found = self._java
@@ -205,11 +220,12 @@ class _Shared:
                 self._java = None
                 found.end()
             if self._java is None:
-                self._java = _Java.start(heap)
+                self._java = JavaProcess.start(heap)
             return self._java
 
 
-_running = _Shared()
+#: That of all documents.
+SHARED = SharedJava()
 
 
 def _jars() -> Path:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from common.broker import BrokerError
+from batch_layer.history.ingest import Ingest
+from common.broker import Broker, BrokerError
 from common.broker.topics import InputLostError, MissingTopicError
+from tests.stand_in import StandIn
 
 if TYPE_CHECKING:
     from tests.batch_layer.conftest import Place
@@ -81,20 +83,26 @@ def test_bad_lines_go_to_the_dead_letter_topic_with_their_coordinates(place: Pla
     assert len(place.dead_letters()) == 3
 
 
-def test_an_unwritable_dead_letter_topic_stops_the_layer_and_skips_nothing(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place.send("good line", "  ")
+class Unwritable(StandIn):
+    """A broker none of whose producers is answered."""
 
-    def fail(*_: object) -> None:
+    def producer(self) -> StandIn:
+        return Unanswered(self.other.producer())
+
+
+class Unanswered(StandIn):
+    """A producer whose records are not acknowledged."""
+
+    def flush(self, *_: object) -> None:
         message = "the dead-letter topic takes no records"
         raise BrokerError(message)
 
-    producer = type(place.broker.producer())
-    with monkeypatch.context() as patch:
-        patch.setattr(producer, "flush", fail)
-        with pytest.raises(BrokerError, match="takes no records"):
-            place.ingest()
+
+def test_an_unwritable_dead_letter_topic_stops_the_layer_and_skips_nothing(place: Place) -> None:
+    place.send("good line", "  ")
+    unwritable = cast(Broker, Unwritable(place.broker))
+    with pytest.raises(BrokerError, match="takes no records"):
+        Ingest(place.settings, unwritable, place.history).run()
     assert place.rows() == []
     assert place.ingest().refused == 1
     assert lines(place) == ["good line"]

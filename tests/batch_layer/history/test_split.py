@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +13,6 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 
 from batch_layer.api import through_spark
-from batch_layer.history import files as history_files
 from batch_layer.history.files import FileReader
 from batch_layer.history.split import HistorySplit, at_or_after, split_history
 from batch_layer.history.table import SCHEMA, History, SourceOffsets
@@ -42,17 +41,17 @@ def history(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Hi
     return made
 
 
-@pytest.fixture
-def spark_reads(monkeypatch: pytest.MonkeyPatch) -> list[DataFrame]:
-    """The frames that are read through Spark."""
-    found: list[DataFrame] = []
+class SparkReads(list[DataFrame]):
+    """Reads frames through Spark, and has them all."""
 
-    def noted(rows: DataFrame, columns: Any) -> Iterator[pa.RecordBatch]:
-        found.append(rows)
+    def __call__(self, rows: DataFrame, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        self.append(rows)
         return through_spark(rows, columns)
 
-    monkeypatch.setattr(history_files, "through_spark", noted)
-    return found
+
+@pytest.fixture
+def spark_reads() -> SparkReads:
+    return SparkReads()
 
 
 def rows_of(batches: Iterator[pa.RecordBatch]) -> list[tuple[Any, ...]]:
@@ -76,9 +75,9 @@ def values(split: HistorySplit) -> tuple[set[str], set[str]]:
     ("cut", "n_new"), [({}, 24), ({0: 4}, 20), ({0: 4, 1: 12}, 8), ({0: 12, 1: 12}, 0)]
 )
 def test_a_cut_splits_the_rows_and_other_topics_lie_before_it(
-    history: History, spark_reads: list[DataFrame], cut: Mapping[int, int], n_new: int
+    history: History, spark_reads: SparkReads, cut: Mapping[int, int], n_new: int
 ) -> None:
-    split = split_history(history.rows(), "id", cut)
+    split = split_history(history.rows(), "id", cut, spark_reads)
     assert (split.n_new, split.n_past) == (n_new, 36 - n_new)
     assert split.data_range == (0, 11 * HOUR)
     new, past = values(split)
@@ -91,9 +90,9 @@ def test_a_cut_splits_the_rows_and_other_topics_lie_before_it(
 
 @pytest.mark.integration
 def test_a_version_s_rows_are_read_though_newer_ones_are_there(
-    history: History, spark_reads: list[DataFrame]
+    history: History, spark_reads: SparkReads
 ) -> None:
-    split = split_history(history.rows(version=3), "id", {0: 1, 1: 1})
+    split = split_history(history.rows(version=3), "id", {0: 1, 1: 1}, spark_reads)
     new, _ = values(split)
     assert new == {"id 0 1", "id 0 2", "id 1 1", "id 1 2"}
     assert split.n_past == 14
@@ -101,10 +100,8 @@ def test_a_version_s_rows_are_read_though_newer_ones_are_there(
 
 
 @pytest.mark.integration
-def test_another_frame_is_read_through_spark(
-    history: History, spark_reads: list[DataFrame]
-) -> None:
-    split = split_history(history.rows(), "id", {})
+def test_another_frame_is_read_through_spark(history: History, spark_reads: SparkReads) -> None:
+    split = split_history(history.rows(), "id", {}, spark_reads)
     other = split.new.where("offset = 5")
     assert rows_of(split.read(other, ("value",))) == [("id 0 5",), ("id 1 5",)]
     assert spark_reads == [other]
@@ -112,16 +109,16 @@ def test_another_frame_is_read_through_spark(
 
 @pytest.mark.integration
 def test_aged_and_deleted_rows_are_not_read(
-    spark: SparkSession, tmp_path: Path, spark_reads: list[DataFrame]
+    spark: SparkSession, tmp_path: Path, spark_reads: SparkReads
 ) -> None:
     history = History(spark, str(tmp_path / "history"))
     history.create()
     values_ = [("id", 0, at, at * HOUR, None, str(at)) for at in range(10)]
     rows = spark.createDataFrame(values_, SCHEMA.replace("NOT NULL", ""))
     history.append(rows.coalesce(1), SourceOffsets("events", "id", {0: 10}))
-    before = split_history(history.rows(), "id", {0: 5})
+    before = split_history(history.rows(), "id", {0: 5}, spark_reads)
     history.age(3 * HOUR)
-    aged = split_history(history.rows(), "id", {0: 5})
+    aged = split_history(history.rows(), "id", {0: 5}, spark_reads)
     assert values(aged) == ({"5", "6", "7", "8", "9"}, {"3", "4"})
     assert not spark_reads
     # Deleted rows that stay in their file, marked: Spark alone knows them.
@@ -130,7 +127,7 @@ def test_aged_and_deleted_rows_are_not_read(
         "SET TBLPROPERTIES ('delta.enableDeletionVectors' = true)"
     )
     spark.sql(f"DELETE FROM delta.`{history.path}` WHERE offset IN (4, 7)")
-    marked = split_history(history.rows(), "id", {0: 5})
+    marked = split_history(history.rows(), "id", {0: 5}, spark_reads)
     assert values(marked) == ({"5", "6", "8", "9"}, {"3"})
     assert spark_reads == [marked.new, marked.past]
     assert before.n_new + before.n_past == 10

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from batch_layer.history import table as history_module
 from batch_layer.history.table import END_OF_TIME, SCHEMA, History, SourceOffsets
 
 pytestmark = pytest.mark.integration
@@ -82,12 +81,11 @@ def test_ageing_removes_rows_from_disk_and_keeps_what_is_complete(history: Histo
     assert history.complete() == SourceOffsets("events", "id", {0: 4})
 
 
-def test_small_files_are_merged(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_files_are_merged(history: History) -> None:
     for at in range(4):
         append(history, [at], {0: at + 1})
     assert not history.compact()
-    monkeypatch.setattr(history_module, "MAX_FILES", 3)
-    assert history.compact()
+    assert history.compact(max_files=3)
     assert len(history.rows().inputFiles()) == 1
     assert offsets(history) == [0, 1, 2, 3]
     assert history.complete() == SourceOffsets("events", "id", {0: 4})

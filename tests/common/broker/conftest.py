@@ -9,11 +9,25 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from common.broker import Broker, open_broker
+from common.broker.confluent import ConfluentBroker
+from common.broker.kafka_python import KafkaPythonBroker
 from common.broker.memory import MemoryBroker
 from common.config import BrokerClient, Settings
 
 KAFKA = [pytest.param(kind, marks=pytest.mark.jvm) for kind in ("kafka-python", "confluent")]
 _numbers = itertools.count()
+
+
+#: How often readers look whether their topic has changed, where a test waits for that.
+WATCH_SECONDS = 0.05
+
+
+def watchful(kind: str, address: str) -> Broker:
+    """Open a broker of a kind whose readers soon learn what has become of their topic."""
+    if kind == "memory":
+        return connect(kind, address)
+    made = ConfluentBroker if kind == "confluent" else KafkaPythonBroker
+    return made(address, BrokerClient(), WATCH_SECONDS)
 
 
 def connect(kind: str, address: str, **client: float) -> Broker:
@@ -25,11 +39,16 @@ def connect(kind: str, address: str, **client: float) -> Broker:
 
 
 @pytest.fixture(params=["memory", *KAFKA])
-def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+def place(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """A kind of broker, and its address."""
     kind = request.param
     # Not by argument: the memory broker must not start a Kafka.
-    address = "conformance" if kind == "memory" else request.getfixturevalue("kafka_broker")
-    with connect(kind, address) as opened:
+    return kind, "conformance" if kind == "memory" else request.getfixturevalue("kafka_broker")
+
+
+@pytest.fixture
+def broker(place: tuple[str, str]) -> Iterator[Broker]:
+    with connect(*place) as opened:
         yield opened
 
 

@@ -16,6 +16,7 @@ from common.broker.api import read_all
 from common.broker.kafka_python import KafkaPythonBroker
 from common.broker.memory import MemoryBroker
 from common.config import BrokerClient, UpdateTopic
+from tests.common.broker.conftest import watchful
 
 NewTopic = Callable[[], str]
 
@@ -197,15 +198,15 @@ def test_a_topic_made_again_has_another_id(broker: Broker, new_topic: NewTopic) 
 
 
 def test_a_reader_of_a_topic_that_was_made_again_says_so(
-    broker: Broker, topic: str, monkeypatch: pytest.MonkeyPatch
+    broker: Broker, place: tuple[str, str], topic: str
 ) -> None:
-    monkeypatch.setattr("common.broker.watch.INTERVAL_SECONDS", 0.05)
-    reader = broker.reader(topic)
-    broker.delete_topic(topic)
-    broker.create_topic(topic, 3)
-    with pytest.raises(BrokerError, match="was deleted"):
-        poll_some(reader, 1)
-    reader.close()
+    with watchful(*place) as other:
+        reader = other.reader(topic)
+        broker.delete_topic(topic)
+        broker.create_topic(topic, 3)
+        with pytest.raises(BrokerError, match="was deleted"):
+            poll_some(reader, 1)
+        reader.close()
 
 
 def test_an_unknown_topic_is_an_error_with_a_remedy(broker: Broker, producer: Producer) -> None:

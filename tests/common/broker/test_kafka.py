@@ -7,7 +7,6 @@ import gc
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer as RawProducer
@@ -24,7 +23,7 @@ from common.broker.kafka_python import client_config as kafka_python_config
 from common.config import BrokerClient
 from stack import ports
 from stack.local_kafka import LocalKafka
-from tests.common.broker.conftest import connect
+from tests.common.broker.conftest import connect, watchful
 
 # kafka-python leaves a socket whose connection was refused to the garbage collector.
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore:unclosed <socket")]
@@ -79,39 +78,56 @@ def send_until_acknowledged(producer: Producer, topic: str, line: str) -> None:
     pytest.fail("not acknowledged within 60 s")
 
 
+@pytest.fixture(scope="module")
+def killed_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
+    made = LocalKafka(tmp_path_factory.mktemp("own"), ports.free_port())
+    yield made
+    made.kill()
+
+
+@pytest.fixture
+def own_kafka(killed_kafka: LocalKafka) -> LocalKafka:
+    """A broker that runs and may be killed; started anew for the test after that."""
+    killed_kafka.start()
+    return killed_kafka
+
+
 def test_a_restart_of_the_broker_loses_nothing_and_doubles_nothing(
-    kafka_client: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    kafka_client: str,
+    own_kafka: LocalKafka,
+    new_topic: Callable[[], str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with LocalKafka(tmp_path, ports.free_port()) as kafka:
-        broker = connect(kafka_client, kafka.address, delivery_timeout_seconds=120.0)
-        impatient = connect(kafka_client, kafka.address, delivery_timeout_seconds=1.0)
-        broker.create_topic("t", 2)
-        broker.create_topic("others", 1)
-        reader, producer, hasty = broker.reader("t"), broker.producer(), impatient.producer()
-        # Its first second may be over before it is connected, so it may write this one twice.
-        send_until_acknowledged(hasty, "others", "before")
-        assert producer.send_all("t", [("before", "before")]) == 1
-        assert len(poll_until(reader, lambda records: len(records) == 1)) == 1
-        kafka.kill()
-        assert list(reader.poll(0.3)) == []
-        lines = [(str(number % 5), str(number)) for number in range(500)]
-        for key, line in lines:
-            producer.send("t", key, line)
-        with pytest.raises(BrokerError) as caught:
-            hasty.send_all("others", [("k", "lost")])
-        assert caught.value.outcome_unknown
-        assert caught.value.retriable
-        assert list(reader.poll(0.3)) == []
-        kafka.start()
-        producer.flush()
-        found = poll_until(reader, lambda records: len(records) >= 500)
-        for key in map(str, range(5)):
-            values = [record.value for record in found if record.key == key.encode()]
-            assert values == [line.encode() for its, line in lines if its == key]
-        send_until_acknowledged(hasty, "t", "after")
-        assert {record.value for record in poll_until(reader, bool)} == {b"after"}
-        for each in (reader, producer, hasty, broker, impatient):
-            each.close()
+    events, others = new_topic(), new_topic()
+    broker = connect(kafka_client, own_kafka.address, delivery_timeout_seconds=120.0)
+    impatient = connect(kafka_client, own_kafka.address, delivery_timeout_seconds=1.0)
+    broker.create_topic(events, 2)
+    broker.create_topic(others, 1)
+    reader, producer, hasty = broker.reader(events), broker.producer(), impatient.producer()
+    # Its first second may be over before it is connected, so it may write this one twice.
+    send_until_acknowledged(hasty, others, "before")
+    assert producer.send_all(events, [("before", "before")]) == 1
+    assert len(poll_until(reader, lambda records: len(records) == 1)) == 1
+    own_kafka.kill()
+    assert list(reader.poll(0.3)) == []
+    lines = [(str(number % 5), str(number)) for number in range(500)]
+    for key, line in lines:
+        producer.send(events, key, line)
+    with pytest.raises(BrokerError) as caught:
+        hasty.send_all(others, [("k", "lost")])
+    assert caught.value.outcome_unknown
+    assert caught.value.retriable
+    assert list(reader.poll(0.3)) == []
+    own_kafka.start()
+    producer.flush()
+    found = poll_until(reader, lambda records: len(records) >= 500)
+    for key in map(str, range(5)):
+        values = [record.value for record in found if record.key == key.encode()]
+        assert values == [line.encode() for its, line in lines if its == key]
+    send_until_acknowledged(hasty, events, "after")
+    assert {record.value for record in poll_until(reader, bool)} == {b"after"}
+    for each in (reader, producer, hasty, broker, impatient):
+        each.close()
     assert len([event for event in caplog.records if event.levelno >= logging.WARNING]) <= 2
 
 
@@ -128,19 +144,19 @@ def test_nobody_at_the_address_is_told_in_time_with_a_remedy(kafka_client: str) 
 
 
 def test_what_is_asked_while_the_broker_is_down_fails_in_time(
-    kafka_client: str, tmp_path: Path
+    kafka_client: str, own_kafka: LocalKafka, new_topic: Callable[[], str]
 ) -> None:
-    with LocalKafka(tmp_path, ports.free_port()) as kafka:
-        broker = connect(kafka_client, kafka.address, connect_timeout_seconds=3.0)
-        broker.create_topic("t", 1)
-        kafka.kill()
-        started = time.monotonic()
-        for ask in (lambda: broker.topic("t"), lambda: broker.end_offsets("t")):
-            with pytest.raises(BrokerError, match="no broker answers") as caught:
-                ask()
-            assert caught.value.retriable
-        assert time.monotonic() - started < 30
-        broker.close()
+    broker = connect(kafka_client, own_kafka.address, connect_timeout_seconds=3.0)
+    topic = new_topic()
+    broker.create_topic(topic, 1)
+    own_kafka.kill()
+    started = time.monotonic()
+    for ask in (lambda: broker.topic(topic), lambda: broker.end_offsets(topic)):
+        with pytest.raises(BrokerError, match="no broker answers") as caught:
+            ask()
+        assert caught.value.retriable
+    assert time.monotonic() - started < 30
+    broker.close()
 
 
 def test_records_of_others_may_lack_key_and_value(
@@ -187,9 +203,9 @@ def ends_with(broker: Broker, topic: str, expected: int, what: str) -> dict[int,
 
 
 def test_new_partitions_are_read_from_their_beginning(
-    broker: Broker, topic: str, kafka_broker: str, monkeypatch: pytest.MonkeyPatch
+    kafka_client: str, topic: str, kafka_broker: str
 ) -> None:
-    monkeypatch.setattr("common.broker.watch.INTERVAL_SECONDS", 0.05)
+    broker = watchful(kafka_client, kafka_broker)
     reader = broker.reader(topic, "latest")
     admin = AdminClient({"bootstrap.servers": kafka_broker})
     admin.create_partitions([NewPartitions(topic, 3)])[topic].result()
@@ -203,6 +219,7 @@ def test_new_partitions_are_read_from_their_beginning(
     assert {(record.partition, record.value) for record in found} == {(0, b"old"), (2, b"new")}
     assert reader.positions() == {0: 1, 1: 0, 2: 1}
     reader.close()
+    broker.close()
 
 
 def topic_partitions(raw: RawProducer, topic: str) -> int:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from common.base.hashing import sha256_hex
 from common.broker.memory import MemoryBroker
-from common.replica import publisher as publish
 from common.replica.publisher import Publisher, last_sequence
 from common.store.generations import Generation, Manifest, ModelStore, StoreError
 from common.wire.messages import MODEL, MODEL_REF, PROGRESS, UP, Message, Progress
@@ -56,11 +56,11 @@ def test_the_size_rule_is_inclusive(broker: MemoryBroker, generation: Generation
 
 
 def test_updates_follow_in_groups_that_a_progress_closes(
-    broker: MemoryBroker, generation: Generation, monkeypatch: pytest.MonkeyPatch
+    broker: MemoryBroker, generation: Generation
 ) -> None:
-    monkeypatch.setattr(publish, "UPDATES_PER_PROGRESS", 3)
     updates = [f'["X","u{number}",[1.0]]' for number in range(7)]
-    assert publisher(broker).publish(generation, updates) == 11
+    by_threes = replace(publisher(broker), updates_per_progress=3)
+    assert by_threes.publish(generation, updates) == 11
     model, *rest = sent(broker)
     assert [message.key for message in rest] == [UP] * 3 + [PROGRESS] + [UP] * 3 + [
         PROGRESS,
@@ -72,7 +72,7 @@ def test_updates_follow_in_groups_that_a_progress_closes(
     assert [stamp.sequence for stamp in stamps if stamp] == list(range(11))
     assert {stamp.generation for stamp in stamps if stamp} == {7}
     assert model.stamp is not None
-    assert model.stamp.updates == last_sequence(7) == 10
+    assert model.stamp.updates == last_sequence(7, 3) == 10
     assert Progress.from_value(rest[-1].value) == Progress({0: 5, 1: 6}, 20)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from common.store import generations as model_store
 from common.store.generations import (
     MANIFEST,
     Generation,
@@ -144,11 +143,9 @@ def test_published_is_remembered_and_removal_is_complete(store: ModelStore, tmp_
     assert not (tmp_path / "model" / "1").exists()
 
 
-def test_a_model_that_is_too_large_is_refused_unread(
-    store: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_is_too_large_is_refused_unread(tmp_path: Path) -> None:
+    store = ModelStore(str(tmp_path / "model"), max_model_bytes=100)
     generation = put(store, 1, "<PMML>" + " " * 100)
-    monkeypatch.setattr(model_store, "MAX_MODEL_BYTES", 100)
     with pytest.raises(StoreError, match=r"model\.pmml has 106 bytes; a model of more than 100"):
         generation.model_text()
     with pytest.raises(StoreError, match="is not read"):

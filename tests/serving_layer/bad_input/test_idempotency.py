@@ -14,10 +14,10 @@ import pytest
 
 from common.broker import BrokerError
 from serving_layer.access.shared_ttl_table import SET_SLOTS, SLOTS_PER_RECORD
-from serving_layer.request import idempotency
 from serving_layer.request.idempotency import KEEP_SECONDS, Writes
 from tests.serving_layer.bad_input.conftest import AlsServer
 from tests.serving_layer.bad_input.requests import post
+from tests.stand_in import StandIn
 
 
 def write(server: AlsServer, key: str, body: bytes = b"u,i,1,7\n", target: str = "/ingest") -> Any:
@@ -72,20 +72,18 @@ def test_b38_a_key_that_is_none(als_server: AlsServer, key: str) -> None:
 
 
 def test_b38_two_at_once_are_written_once(
-    als_serving: Callable[..., AlsServer], monkeypatch: pytest.MonkeyPatch
+    als_serving: Callable[..., AlsServer],
 ) -> None:
-    server = als_serving()
-    producer = server.served.app.extensions["gemsbok"].producer
-    send_all = producer.send_all
     entered, go_on = threading.Event(), threading.Event()
 
-    def slowly(*given: Any) -> int:
-        entered.set()
-        assert go_on.wait(30)
-        found: int = send_all(*given)
-        return found
+    class Slow(StandIn):
+        def send_all(self, *given: Any) -> int:
+            entered.set()
+            assert go_on.wait(30)
+            found: int = self.other.send_all(*given)
+            return found
 
-    monkeypatch.setattr(producer, "send_all", slowly)
+    server = als_serving(through=Slow)
     first: list[Any] = []
     thread = threading.Thread(target=lambda: first.append(write(server, "twice")))
     thread.start()
@@ -99,11 +97,10 @@ def test_b38_two_at_once_are_written_once(
 
 
 def test_keys_are_forgotten_after_a_time_and_beyond_a_number(
-    als_serving: Callable[..., AlsServer], monkeypatch: pytest.MonkeyPatch
+    als_serving: Callable[..., AlsServer],
 ) -> None:
-    monkeypatch.setattr(idempotency, "MAX_KEYS", SET_SLOTS // SLOTS_PER_RECORD)
     now = [0.0]
-    writes, done = Writes(lambda: now[0]), []
+    writes, done = Writes(lambda: now[0], SET_SLOTS // SLOTS_PER_RECORD), []
     app = als_serving().served.app
 
     def once(key: str) -> bool:

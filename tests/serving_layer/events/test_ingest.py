@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from common.broker import BrokerError
 from serving_layer.http.decoding import Budget, gunzip
 from serving_layer.http.errors import ApiError
+from tests.stand_in import StandIn
 
 CSV = {"Content-Type": "text/csv"}
 JSON = {"Content-Type": "application/json"}
@@ -293,12 +294,15 @@ def test_what_is_not_acknowledged_is_503(served: Any, failure: BrokerError, erro
 
 
 def test_a_broker_that_hangs_leaves_threads_for_queries(
-    serve: Callable[..., Any], run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    serve: Callable[..., Any], run: Callable[..., Any]
 ) -> None:
-    served = serve(serving__api__threads=4)
     answers = threading.Event()
-    producer = served.app.extensions["gemsbok"].producer
-    monkeypatch.setattr(producer, "send_all", lambda *_: answers.wait(60))
+
+    class Hanging(StandIn):
+        def send_all(self, *_: object) -> int:
+            return answers.wait(60)
+
+    served = serve(Hanging, serving__api__threads=4)
     server = run(served.app)
     url = f"http://{server.host}:{server.port}"
     with httpx.Client(timeout=60) as client, ThreadPoolExecutor(6) as pool:

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,11 +15,12 @@ from common.broker.memory import MemoryBroker
 from common.config import Settings
 from common.replica.updates import ModelMessage
 from common.runtime.configuration import load
-from common.store.generations import Generation, Manifest, ModelStore, StoreError
+from common.store.generations import Generation, Manifest, StoreError
 from common.wire.messages import MODEL, PROGRESS, UP, MessageError, Progress, Stamp
 from serving_layer.api import ServingModel
 from serving_layer.model.consumer import Consumer
 from serving_layer.model.generations import Sources
+from tests.failing_store import FailingStore
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Bench:
     """A consumer with a broker, a store and a clock in hand."""
 
     def __init__(self, tmp_path: Path) -> None:
-        self.store = ModelStore(str(tmp_path / "model"))
+        self.store = FailingStore(str(tmp_path / "model"))
         self.broker = MemoryBroker(clock=lambda: 1000)
         self.settings: Settings = load(
             flags={"app": "wordcount", "serving.catch_up_timeout_seconds": 60}, environment={}
@@ -307,45 +307,29 @@ def test_without_a_broker_it_says_so_and_recovers(bench: Bench) -> None:
         replica.close()
 
 
-def test_while_the_store_does_not_answer_it_says_so_and_no_model_is_lost(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    away = threading.Event()
-    get = ModelStore.get
-
-    def sometimes(store: ModelStore, *which: Any) -> Generation:
-        if away.is_set():
-            message = "the disk is away"
-            raise OSError(message)
-        return get(store, *which)
-
-    monkeypatch.setattr(ModelStore, "get", sometimes)
+def test_while_the_store_does_not_answer_it_says_so_and_no_model_is_lost(bench: Bench) -> None:
     bench.generation(1, "one")
-    away.set()
+    bench.store.failure = OSError("the disk is away")
     replica = bench.another()
     replica.start()
     try:
         wait_until(lambda: replica.counts["store_errors"] > 0)
         assert "the store does not answer: the disk is away" in str(replica.status()["missing"])
-        away.clear()
+        bench.store.failure = None
         wait_until(lambda: replica.generation == 1)
-        away.set()
+        bench.store.failure = OSError("the disk is away")
         bench.publish(bench.generation(2, "two"))
         seen = replica.counts["store_errors"]
         wait_until(lambda: replica.counts["store_errors"] > seen)
         assert replica.generation == 1
-        away.clear()
+        bench.store.failure = None
         wait_until(lambda: replica.generation == 2)
     finally:
         replica.close()
 
 
-def test_what_ends_the_consumer_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(store: ModelStore) -> list[int]:
-        message = "a fault of ours"
-        raise RuntimeError(message)
-
-    monkeypatch.setattr(ModelStore, "ids", broken)
+def test_what_ends_the_consumer_is_told(bench: Bench) -> None:
+    bench.store.failure = RuntimeError("a fault of ours")
     replica = bench.another()
     replica.start()
     try:

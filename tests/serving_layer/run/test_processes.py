@@ -258,12 +258,12 @@ import sys, time
 from serving_layer.run import processes
 from common.telemetry.logs import log_to_stderr
 log_to_stderr()
-processes.BACK_OFF_SECONDS = 0.01
 def work(number):
     if number == 1:
         time.sleep(600)
     return number + 2
-sys.exit(processes.Supervisor(2, work, lambda number: None).run() + 10)
+supervisor = processes.Supervisor(2, work, lambda number: None, back_off_seconds=0.01)
+sys.exit(supervisor.run() + 10)
 """
 
 

@@ -5,6 +5,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from typing import cast
 
 import numpy as np
 import pytest
@@ -45,11 +46,13 @@ ASKED = around_centers(100, seed=3)
 class Searched:
     """An approximate index, and the exact one beside it."""
 
-    def __init__(self, items: Array, above: int = 1000) -> None:
+    def __init__(self, items: Array, above: int = 1000, askers: Array = USERS) -> None:
         ids = [f"i{row}" for row in range(len(items))]
         self.factors = LiveFactors(FactorMatrix(items.shape[1], ids, items.copy()))
         self.exact = ExactIndex(self.factors)
-        self.index = ApproximateIndex(self.exact, lambda: USERS, Approximation(above, 0.95, seed=1))
+        self.index = ApproximateIndex(
+            self.exact, lambda: askers, Approximation(above, 0.95, seed=1)
+        )
 
     def decided(self) -> Searched:
         """Wait until it has been found out whether it may be approximate."""
@@ -73,22 +76,33 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-@pytest.fixture
-def searched() -> Iterator[Searched]:
+def standing() -> Searched:
     searched = Searched(ITEMS).decided()
     assert searched.index.stands()
+    return searched
+
+
+@pytest.fixture
+def searched() -> Iterator[Searched]:
+    searched = standing()
     yield searched
     searched.decided()
 
 
+@pytest.fixture(scope="module")
+def unchanged() -> Searched:
+    """One for all tests that only ask, by inner product."""
+    return standing()
+
+
 @pytest.mark.parametrize("n", [1, 10, 25, 90, 250])
-def test_recall_is_what_was_asked_for(searched: Searched, n: int) -> None:
-    assert searched.recall([Query(vector, n) for vector in ASKED]) >= 0.95
+def test_recall_is_what_was_asked_for(unchanged: Searched, n: int) -> None:
+    assert unchanged.recall([Query(vector, n) for vector in ASKED]) >= 0.95
 
 
-def test_scores_are_exact_and_in_order(searched: Searched) -> None:
+def test_scores_are_exact_and_in_order(unchanged: Searched) -> None:
     for vector in ASKED[:10]:
-        top = searched.one(Query(vector, 10))
+        top = unchanged.one(Query(vector, 10))
         assert len(top.rows) == 10
         assert top.scores.tolist() == dots(ITEMS[top.rows], vector).tolist()
         assert top.scores.tolist() == sorted(top.scores, reverse=True)
@@ -107,17 +121,17 @@ def test_cosines_are_exact_until_an_index_stands_for_them_too(searched: Searched
 
 
 @pytest.mark.parametrize("excluded", [20, 400, N_ROWS - 7, N_ROWS])
-def test_exclusions_never_shorten_a_page(searched: Searched, excluded: int) -> None:
-    order = searched.exact.top_n([Query(ASKED[0], N_ROWS)])[0].rows
-    top = searched.one(Query(ASKED[0], 10, order[:excluded]))
+def test_exclusions_never_shorten_a_page(unchanged: Searched, excluded: int) -> None:
+    order = unchanged.exact.top_n([Query(ASKED[0], N_ROWS)])[0].rows
+    top = unchanged.one(Query(ASKED[0], 10, order[:excluded]))
     assert len(top.rows) == min(10, N_ROWS - excluded)
     assert not np.isin(top.rows, order[:excluded]).any()
     assert np.isin(top.rows, order[excluded : excluded + 20]).all()
 
 
-def test_a_filter_never_shortens_a_page(searched: Searched) -> None:
+def test_a_filter_never_shortens_a_page(unchanged: Searched) -> None:
     top = search_allowed(
-        lambda n: searched.one(Query(ASKED[0], n)), 10, lambda rows: rows % 3000 == 0
+        lambda n: unchanged.one(Query(ASKED[0], n)), 10, lambda rows: rows % 3000 == 0
     )
     assert len(top.rows) == len(range(0, N_ROWS, 3000))
 
@@ -153,15 +167,17 @@ def test_what_changes_and_comes_stays_findable(searched: Searched) -> None:
 def test_changes_are_taken_into_the_cells_although_queries_come_between(
     searched: Searched,
 ) -> None:
-    inverted = searched.index._indexes[False]
-    before = len(inverted._changes)
+    inverted = searched.index.standing()
+    assert inverted is not None
+    before = inverted.n_apart
     changed = around_centers(3000, seed=10)
     for start in range(0, 3000, 50):
         ids = [f"i{row}" for row in range(start, start + 50)]
         searched.factors.set_many(ids, changed[start : start + 50])
         assert len(searched.one(Query(ASKED[start % 100], 10)).rows) == 10
     # Some of them reach beyond the cells.
-    assert len(inverted._changes) < before + 1200
+    assert searched.index.standing() is inverted
+    assert inverted.n_apart < before + 1200
     assert searched.recall([Query(vector, 10) for vector in ASKED]) >= 0.95
 
 
@@ -185,12 +201,13 @@ def test_rows_beyond_the_range_of_the_cells_are_found(searched: Searched) -> Non
 
 def test_the_cells_are_made_anew_when_half_of_the_rows_have_changed(searched: Searched) -> None:
     moved = around_centers(N_ROWS, seed=8)[:, ::-1]
-    before = searched.index._indexes[False]
+    before = searched.index.standing()
     for row in range(12_000):
         searched.factors.set(f"i{row}", moved[row])
     searched.one(Query(ASKED[0], 10))
     searched.decided()
-    assert searched.index._indexes[False] is not before
+    assert searched.index.stands()
+    assert searched.index.standing() is not before
     assert searched.recall([Query(vector, 10) for vector in ASKED]) >= 0.9
 
 
@@ -223,18 +240,22 @@ def test_few_rows_are_scanned_until_there_are_more() -> None:
     assert searched.recall([Query(vector, 10) for vector in ASKED]) >= 0.95
 
 
-def test_a_build_that_fails_leaves_exact_answers(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*given: object) -> None:
+class NoMemory:
+    """Stands for vectors of users that there is no memory to copy."""
+
+    def __len__(self) -> int:
+        return len(USERS)
+
+    def __getitem__(self, rows: object) -> Array:
         message = "no memory"
         raise MemoryError(message)
 
-    monkeypatch.setattr("serving_layer.search.ivf.Candidates", fail)
-    searched = Searched(ITEMS).decided()
+
+def test_a_build_that_fails_leaves_exact_answers(caplog: pytest.LogCaptureFixture) -> None:
+    searched = Searched(ITEMS, askers=cast(Array, NoMemory())).decided()
     assert "no memory" in caplog.text
     assert searched.recall([Query(vector, 10) for vector in ASKED]) == 1
-    assert not searched.factors._watchers
+    assert searched.factors.n_watchers == 0
 
 
 def test_nothing_keeps_a_model_alive_that_nobody_uses() -> None:

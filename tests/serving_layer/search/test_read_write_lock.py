@@ -39,7 +39,7 @@ def test_who_writes_waits_for_readers_and_keeps_others_out() -> None:
     lock.__enter__()
     writer = threading.Thread(target=lambda: _write(lock, events))
     writer.start()
-    while not lock._closed:
+    while not lock.closed:
         pass
     reader = threading.Thread(target=lambda: _read(lock, events))
     reader.start()

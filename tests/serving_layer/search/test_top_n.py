@@ -3,7 +3,8 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -23,13 +24,18 @@ from serving_layer.search import (
     search_allowed,
     top_of,
 )
+from serving_layer.search.live import RowNumbers, Touched
 
 Array = NDArray[np.float32]
 
 
-def index_of(vectors: Array, workers: int | None = None) -> ExactIndex:
+def factors_of(vectors: Array) -> LiveFactors:
     ids = [f"i{row}" for row in range(len(vectors))]
-    return ExactIndex(LiveFactors(FactorMatrix(vectors.shape[1], ids, vectors)), workers)
+    return LiveFactors(FactorMatrix(vectors.shape[1], ids, vectors))
+
+
+def index_of(vectors: Array, workers: int | None = None) -> ExactIndex:
+    return ExactIndex(factors_of(vectors), workers)
 
 
 def brute_force(vectors: Array, query: Query) -> Top:
@@ -159,11 +165,11 @@ def test_any_matrix_equals_brute_force(data: st.DataObject) -> None:
         assert_same(top, brute_force(vectors, query))
 
 
-def test_a_pass_that_would_need_too_much_memory_is_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving_layer.search.exact._MAXIMA_BYTES", 4 * 1000)
+def test_a_pass_that_would_need_too_much_memory_is_split() -> None:
     vectors = random_vectors(1000, 3)
     queries = [Query(vector, 900) for vector in random_vectors(5, 3, seed=8)]
-    for top, query in zip(index_of(vectors).top_n(queries), queries, strict=True):
+    index = ExactIndex(factors_of(vectors), maxima_bytes=4 * 1000)
+    for top, query in zip(index.top_n(queries), queries, strict=True):
         assert_same(top, brute_force(vectors, query))
 
 
@@ -215,20 +221,31 @@ def test_a_scan_never_answers_with_half_a_vector() -> None:
         writer.join()
 
 
+class WrittenMeanwhile(LiveFactors):
+    """A row is long while a scan goes on, and no more when what the scan found is scored."""
+
+    n_mended = 0
+
+    @contextmanager
+    def watch(self) -> Iterator[Touched]:
+        with super().watch() as touched:
+            self.set("i5", [1e6, 0, 0])
+            yield touched
+
+    def mend(self, copy: Array, rows: RowNumbers, touched: Iterable[int]) -> None:
+        self.set("i5", [-1e6, 0, 0])
+        self.n_mended += 1
+        super().mend(copy, rows, touched)
+
+
 def test_a_row_that_changes_during_a_scan_neither_hides_nor_adds() -> None:
     vectors = random_vectors(40_000, 3)
-    index = index_of(vectors.copy())
+    factors = WrittenMeanwhile(factors_of(vectors.copy()).matrix)
+    index = ExactIndex(factors)
     query = Query(np.array([1.0, 0.5, 0.0]), 10)
-    plain = index._run
-
-    def run_while_written(scan: object) -> None:
-        index.factors.set("i5", [1e6, 0, 0])
-        plain(scan)  # type: ignore[arg-type]
-        index.factors.set("i5", [-1e6, 0, 0])
-
-    index._run = run_while_written  # type: ignore[method-assign]
     vectors[5] = [-1e6, 0, 0]
     assert_same(index.top_n([query])[0], brute_force(vectors, query))
+    assert factors.n_mended > 0
 
 
 def test_scores_of_all_rows_leave_out_the_excluded() -> None:
@@ -295,7 +312,7 @@ def test_callers_that_come_meanwhile_share_a_computation() -> None:
     assert started.wait(60)
     for thread in threads[1:]:
         thread.start()
-    wait_until(lambda: len(gatherer._waiting) == 9)
+    wait_until(lambda: gatherer.n_waiting == 9)
     gate.set()
     for thread in threads:
         thread.join(60)
@@ -330,7 +347,7 @@ def test_those_just_answered_are_waited_for_and_asked_together() -> None:
     wait_until(lambda: len(batches) == 1)
     for thread in threads[1:]:
         thread.start()
-    wait_until(lambda: len(gatherer._waiting) == 7)
+    wait_until(lambda: gatherer.n_waiting == 7)
     taken.set()
     for thread in threads:
         thread.join(60)

@@ -13,13 +13,14 @@ from common.config import UpdateTopic
 from common.store.generations import Generation, Manifest, ModelStore
 from common.wire.messages import MODEL, Message, Stamp
 from speed_layer.run.follower import Follower
+from tests.failing_store import FailingStore
 
 TOPIC = UpdateTopic()
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> ModelStore:
-    return ModelStore(str(tmp_path))
+def store(tmp_path: Path) -> FailingStore:
+    return FailingStore(str(tmp_path))
 
 
 @pytest.fixture
@@ -73,33 +74,22 @@ def test_it_starts_with_the_newest_generation_that_can_be_read(
 
 
 def test_a_store_that_does_not_answer_is_asked_again(
-    follower: Follower, store: ModelStore, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
+    follower: Follower, store: FailingStore, broker: MemoryBroker
 ) -> None:
     follower.start()
     wait_until(lambda: follower.positions == {0: 0}, "it follows")
-
-    def fail(*_: object) -> Generation:
-        message = "the store is away"
-        raise OSError(message)
-
     made = generation(store, 1)
-    with monkeypatch.context() as away:
-        away.setattr(store, "get", fail)
-        publish(broker, made)
-        wait_until(lambda: follower.counts["store_errors"] > 0, "the store was asked")
+    store.failure = OSError("the store is away")
+    publish(broker, made)
+    wait_until(lambda: follower.counts["store_errors"] > 0, "the store was asked")
+    store.failure = None
     found = follower.newer_than(None, timeout=60)
     assert found is not None
     assert found.text == "model 1"
 
 
-def test_what_ends_the_thread_reaches_the_layer(
-    follower: Follower, store: ModelStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail() -> list[int]:
-        message = "a mistake"
-        raise KeyError(message)
-
-    monkeypatch.setattr(store, "ids", fail)
+def test_what_ends_the_thread_reaches_the_layer(follower: Follower, store: FailingStore) -> None:
+    store.failure = KeyError("a mistake")
     follower.start()
     with pytest.raises(KeyError, match="a mistake"):
         follower.newer_than(None, timeout=60)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix, random_array
 
-import batch_layer.apps.als.solver as als_solver
 from batch_layer.apps.als.solver import Fit, confidence, factorize, mean_count, solve_rows
 
 
@@ -20,9 +19,8 @@ def ratings(n_users: int, n_items: int, density: float) -> csr_matrix:
 
 
 @pytest.mark.parametrize("longest", [4096, 20])
-def test_rows_are_least_squares_solutions(longest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_least_squares_solutions(longest: int) -> None:
     """Short rows by the small system, longer ones by the large one, long ones by themselves."""
-    monkeypatch.setattr(als_solver, "_LONG_ROW", longest)
     dense = ratings(60, 50, 0.3).toarray()
     dense[:3] = 0
     dense[5] = 1
@@ -33,7 +31,7 @@ def test_rows_are_least_squares_solutions(longest: int, monkeypatch: pytest.Monk
     assert (counts[counts > 0] < 12).any()
     assert counts.max() == 50
     with ThreadPoolExecutor(2) as pool:
-        solved = solve_rows(matrix, fixed, 0.1, pool)
+        solved = solve_rows(matrix, fixed, 0.1, pool, longest)
     for row in range(60):
         part = slice(matrix.indptr[row], matrix.indptr[row + 1])
         vectors = fixed[matrix.indices[part]].astype(float)

@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 
 from common.apps.als.payload import encode_update
 from common.apps.als.pmml import AlsModel, write_als_pmml
+from common.broker import Producer
 from common.broker.memory import MemoryBroker
 from common.config import Settings
 from common.factors.files import write_factors
@@ -161,10 +162,13 @@ class Served:
         return held.sent(self.broker)
 
 
-def serve(model: Serving, **flags: Any) -> Served:
+def serve(
+    model: Serving, through: Callable[[Producer], Any] = lambda made: made, **flags: Any
+) -> Served:
+    """Make an application; `through` makes its producer of that of the topic in memory."""
     found = settings(**flags)
     broker = held.input_topic()
-    producer = None if found.serving.api.read_only else broker.producer()
+    producer = None if found.serving.api.read_only else through(broker.producer())
     return Served(create_app(found, held.Held(model), producer), model, broker)
 
 

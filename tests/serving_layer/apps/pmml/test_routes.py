@@ -16,7 +16,7 @@ from common.replica.updates import ModelMessage
 from common.runtime.configuration import load
 from common.store.generations import ModelStore
 from common.wire.messages import MODEL, MessageError
-from serving_layer.apps.pmml import evaluator
+from serving_layer.apps.pmml.evaluator import SharedJava
 from serving_layer.apps.pmml.routes import Serving
 from serving_layer.model.consumer import Consumer
 from serving_layer.model.generations import Sources
@@ -51,8 +51,8 @@ def settings_of(**changes: object) -> Any:
     return load(flags={"app": "pmml", "serving.api.read_only": True, **flags}, environment={})
 
 
-def loaded(text: str, **changes: object) -> Serving:
-    model = Serving(settings_of(heap="256m", **changes))
+def loaded(text: str, java: SharedJava | None = None, **changes: object) -> Serving:
+    model = Serving(settings_of(heap="256m", **changes), java)
     model.load(ModelMessage(None, text))
     return model
 
@@ -185,38 +185,35 @@ def test_it_takes_no_updates() -> None:
 
 
 def test_without_java_the_reason_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(evaluator, "_running", evaluator._Shared())
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(MessageError, match="install Java 17"):
-        loaded(text_of("regression"))
+        loaded(text_of("regression"), SharedJava())
 
 
-def test_a_java_process_that_died_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    shared = evaluator._Shared()
-    monkeypatch.setattr(evaluator, "_running", shared)
-    document = loaded(text_of("regression")).document
+def test_a_java_process_that_died_is_replaced() -> None:
+    shared = SharedJava()
+    document = loaded(text_of("regression"), shared).document
     rows = [document.row("30,1000,street")]
     before = document.score(rows)
-    first = shared._java
+    first = shared.running
     assert first is not None
     first.process.kill()
     assert document.score(rows) == before
-    assert shared._java is not first
-    assert shared._java is not None
-    shared._java.end()
+    assert shared.running is not first
+    assert shared.running is not None
+    shared.running.end()
 
 
-def test_java_lets_go_of_documents_that_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    shared = evaluator._Shared()
-    monkeypatch.setattr(evaluator, "_running", shared)
-    kept = [loaded(text_of("regression")).document]
+def test_java_lets_go_of_documents_that_are_replaced() -> None:
+    shared = SharedJava()
+    kept = [loaded(text_of("regression"), shared).document]
     for name in ("scorecard", "regression", "scorecard"):
-        kept[0] = loaded(text_of(name)).document
+        kept[0] = loaded(text_of(name), shared).document
         gc.collect()
-    assert shared._java is not None
-    assert len(shared._java._held) == 2, "the newest, and the one that was there as it came"
+    assert shared.running is not None
+    assert shared.running.n_documents == 2, "the newest, and the one that was there as it came"
     assert kept[0].score([kept[0].row("2000,false")])
-    shared._java.end()
+    shared.running.end()
 
 
 def test_the_last_good_document_goes_on_and_the_reason_is_told(tmp_path: Path) -> None:
