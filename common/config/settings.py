@@ -123,7 +123,7 @@ class SpeedSpark(Spark):
 
 
 class Storage(Section):
-    """Where history and generations lie."""
+    """Locations and retention of history and generations."""
 
     data_dir: Location = Field(
         "data",
@@ -175,7 +175,7 @@ class Speed(Section):
 
 
 class Auth(Section):
-    """Who may use the serving layer's HTTP interface; nobody is asked where there is no file."""
+    """Users and limits of the serving layer's HTTP interface; without a file no log-in is needed."""
 
     file: File | None = Field(
         None, description="Names, roles and hashed secrets: `bin/gemsbok auth add` writes it."
@@ -285,7 +285,7 @@ class InputSchema(Section):
 
 
 class Settings(Section):
-    """The whole configuration; :func:`load` makes one with the families' sections added."""
+    """The complete configuration; `common.runtime.configuration` adds the families' sections."""
 
     app: str = Field(
         "als", description="Model family: one that conf/ has a file of, or a module of your own."

@@ -121,7 +121,7 @@ class _Table:
         self._starts = np.concatenate([np.zeros(1, np.int32), ends]).data
 
     def row(self, id: str) -> int | None:
-        """Return the row of `id`, None where it has none."""
+        """Return the row of `id`; None if it has none."""
         # Lone surrogates never match a stored id.
         encoded = id.encode(errors="surrogatepass")
         bucket = hash(encoded) & self._mask

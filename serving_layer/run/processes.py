@@ -28,7 +28,7 @@ from common.telemetry.logs import OneLine
 
 log = logging.getLogger(__name__)
 
-#: Number of ends of one worker, within so many seconds, at which the service ends.
+#: The service ends when one worker ends this many times within this many seconds.
 MAX_ENDS = 5
 WITHIN_SECONDS = 60.0
 #: Delay before a worker is restarted; doubled each time.

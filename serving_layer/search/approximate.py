@@ -50,7 +50,7 @@ class ApproximateIndex:
 
     A background thread builds the inverted file for inner products at once, and for cosines at
     the first such query; it rebuilds it after many changes.  Answers are as long as exact ones,
-    their scores are exact, and changed vectors are found at once.  Only rows may be missing; each
+    their scores are exact, and changed vectors are found immediately.  Only rows may be missing; each
     build measures the recall on a sample of queries.
 
     Parameters

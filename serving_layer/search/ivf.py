@@ -58,7 +58,7 @@ class IvfIndex:
 
     @property
     def stale(self) -> bool:
-        """Whether so many rows have changed that a rebuild is due."""
+        """Whether a rebuild is due because of the number of changed rows."""
         held = len(self._candidates) if self._candidates else 0
         return self._n_changed > _CHANGED_SHARE * held or len(self._changes) > _OUTSIDE_ROWS
 

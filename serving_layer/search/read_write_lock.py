@@ -1,4 +1,4 @@
-"""A lock that many readers hold at once, or one writer alone."""
+"""A lock that many readers share, or one writer holds exclusively."""
 
 from __future__ import annotations
 
