@@ -175,7 +175,7 @@ class Speed(Section):
 
 
 class Auth(Section):
-    """Users and limits of the serving layer's HTTP interface; without a file no log-in is needed."""
+    """Users of the HTTP interface and their limits; without a file there are no log-ins."""
 
     file: File | None = Field(
         None, description="Names, roles and hashed secrets: `bin/gemsbok auth add` writes it."

@@ -48,10 +48,10 @@ class Approximation:
 class ApproximateIndex:
     """Answers queries from an inverted file (IVF) if there is one, and by exact scans otherwise.
 
-    A background thread builds the inverted file for inner products at once, and for cosines at
-    the first such query; it rebuilds it after many changes.  Answers are as long as exact ones,
-    their scores are exact, and changed vectors are found immediately.  Only rows may be missing; each
-    build measures the recall on a sample of queries.
+    A background thread builds the inverted file for inner products immediately, and for cosines
+    at the first such query; it rebuilds it after many changes.  Answers are as long as exact ones
+    and have exact scores, and changed vectors are found immediately.  Only rows may be missing;
+    each build measures the recall on a sample of queries.
 
     Parameters
     ----------
