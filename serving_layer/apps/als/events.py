@@ -37,6 +37,7 @@ def completed(columns: pa.RecordBatch, now: int) -> list[str]:
         400 ``future_timestamp`` for an event more than a day ahead: it would count as the
         newest of its user and item until that day.
     """
+    # A process that takes no events does not load Arrow.
     import pyarrow.compute as pc
 
     timestamps, latest = columns["timestamp"], now + MAX_AHEAD
