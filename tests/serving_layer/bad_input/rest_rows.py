@@ -51,6 +51,7 @@ LINES = [
     Row("B08-fraction", post(b"u,i,1,1.5"), 400, "bad_timestamp", line=1),
     Row("B08-2^63", post(b"u,i,1,9223372036854775808"), 400, "bad_timestamp", line=1),
     Row("B09-ten-years", post(f"u,i,1,{IN_TEN_YEARS}".encode()), 400, "future_timestamp", line=1),
+    Row("B09-spaces", post(f"u,i,1, {IN_TEN_YEARS}".encode()), 400, "future_timestamp", line=1),
     Row("B11-quote", post(b'"u,i,1'), 400, "bad_line", line=1),
     Row("B13-nul", post(b"u\0,i"), 400, "bad_id", line=1),
     Row("B13-tab", post(b"u,i\t"), 400, "bad_id", line=1),
