@@ -1,6 +1,6 @@
 """Flask whose router is asked once, without the work that a small request has no use for.
 
-Each of the short cuts saves 2 to 3 of such a request's 65 microseconds, sent replies 6; without
+Each of the short cuts saves 2 to 3 of such a request's 60 microseconds, sent replies 6; without
 them it takes more than the 1.5 times of a bare Flask route that it may
 (``benchmarks/http_overhead.py``).  All of them override methods that Flask and Werkzeug document.
 """
