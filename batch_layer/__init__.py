@@ -1,1 +1,1 @@
-"""The batch layer: keeps all history and periodically trains a model generation on it."""
+"""The batch layer: keeps the history and periodically trains a model generation on it."""

@@ -1,8 +1,8 @@
-"""``python -m batch_layer --conf FILE``, or by spark-submit: a generation every interval.
+"""Runs the batch layer: ``python -m batch_layer --conf FILE``, or by spark-submit.
 
-Exit codes: 0 done (``--once``) or stopped by a signal; 1 failed, the last log line says why; 2
-the command line or the configuration is wrong; 69 a topic, or something of Spark, is missing;
-75 another batch layer works on the same history.
+Exit codes: 0 done (``--once``) or stopped by a signal; 1 failed, the last log line says why;
+2 the command line or the configuration is wrong; 69 a topic or a jar is missing; 75 another
+batch layer holds the lock of the history.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-# spark-submit runs this file by its path: the packages beside it are to be found, not the
-# modules in it.
+# spark-submit runs this file by its path: put the folder of the packages on the path, in place
+# of this package's own folder.
 if __name__ == "__main__" and not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("batch_layer")
 
-#: Seconds from SIGTERM to the process's end at the latest.
+#: Longest time in seconds from SIGTERM to the end of the process.
 TERMINATION_SECONDS = 25.0
 
 
@@ -54,39 +54,40 @@ CODES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the batch layer; returns the process's exit code."""
+    """Run the batch layer; return the process's exit code."""
     process.keep_files_private()
     log_to_stderr()
-    given = _parser().parse_args(arguments)
+    options = _parser().parse_args(arguments)
     try:
         raise_on_sigterm(TERMINATION_SECONDS)
-        return process.exit_code(lambda: locked(given), CODES)
+        return process.exit_code(lambda: locked(options), CODES)
     except (Terminated, KeyboardInterrupt) as error:
         log.info("batch layer stopped by %s", "SIGTERM" if type(error) is Terminated else "SIGINT")
         return 0
 
 
-def locked(given: argparse.Namespace) -> int:
-    """Make generations if no other process does; see :func:`run`."""
-    settings = process.settings_of(given)
-    # Before Spark is even imported: a second batch layer leaves at once.
+def locked(options: argparse.Namespace) -> int:
+    """Run the layer while holding the history's lock; see :func:`run`."""
+    settings = process.settings_of(options)
+    # Taken before Spark is imported, so that a second batch layer ends at once.
     with only_one(home(), settings.app, settings.batch.storage.data_dir) as lock:
-        run(settings, given, lock)
+        run(settings, options, lock)
     return 0
 
 
-def run(settings: Settings, given: argparse.Namespace, lock: Path) -> None:
-    """Make one generation (``--once``), or one every interval.
+def run(settings: Settings, options: argparse.Namespace, lock: Path) -> None:
+    """Build one generation (``--once``), or one every interval.
 
     Raises
     ------
     ConfigError, MissingTopicError, SparkSetupError
-        If it cannot start; the text says what to do.
+        If the layer cannot start; the text says how to repair it.
     InputLostError, BrokerError, StoreError
-        If it cannot go on.
+        If the layer cannot continue.
     """
     input_lines(settings)
     family_module(settings.app, "batch_layer", ("Batch",))
+    # 90 MB and half a second, Spark among it: not to be told of a mistake, nor before the lock.
     from batch_layer.run.layer import BatchLayer, Resources
 
     with ExitStack() as stack:
@@ -97,22 +98,23 @@ def run(settings: Settings, given: argparse.Namespace, lock: Path) -> None:
         stack.callback(hold_in_java(spark, lock).close)
         store = ModelStore.of(settings.batch.storage)
         resources = Resources(spark, input_broker, update_broker, store)
-        layer = BatchLayer(settings, resources, given.accept_loss)
+        layer = BatchLayer(settings, resources, options.accept_loss)
         log.info("batch layer started, app %s", settings.app)
-        if given.once:
+        if options.once:
             layer.run_once()
         else:
             layer.run_forever()
 
 
 def session(settings: Settings) -> SparkSession:
-    """Start Spark, or take the session that spark-submit has set up.
+    """Return a Spark session: a new one, or the one that spark-submit has started.
 
     Raises
     ------
     SparkSetupError
-        If the jars are not there, or spark-submit was not given them.
+        If the jars are missing, or were not given to spark-submit.
     """
+    # Spark's, which is imported after the lock.
     from py4j.java_gateway import JavaClass
     from pyspark.sql import SparkSession
 
@@ -123,7 +125,7 @@ def session(settings: Settings) -> SparkSession:
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
     jvm = spark.sparkContext._jvm
-    # A class that Java does not have is a package to py4j.
+    # py4j represents an unknown class as a package.
     if jvm is None or not isinstance(jvm.io.delta.tables.DeltaTable, JavaClass):
         message = (
             f"Spark was started without Delta Lake: give spark-submit `--jars` with the jars in "

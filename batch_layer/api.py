@@ -1,4 +1,4 @@
-"""What the batch layer asks of a model family."""
+"""The protocol between the batch layer and a model family."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
 
 
 def through_spark(rows: DataFrame, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Bring columns of a frame to the driver by Spark itself."""
+    """Collect columns of a DataFrame on the driver by Spark."""
     return iter(rows.select(*columns).toArrow().to_batches())
 
 
 @dataclass(frozen=True)
 class BatchContext:
-    """What a family may use while it builds one generation.
+    """Resources of a family while it builds one generation.
 
     Attributes
     ----------
     spark : SparkSession
         The layer's session.
     settings : Settings
-        The whole configuration.
+        The complete configuration.
     directory : Path
-        Local folder for the generation's files; it becomes visible as a whole afterwards.
+        Local folder for the generation's files; the layer publishes its content afterwards.
     timestamp : int
-        Milliseconds since 1970 at the generation's start; the only clock that training reads.
+        Start of the run in milliseconds since 1970; training reads no other clock.
     n_events : int
-        Number of rows in new and past data together.
+        Number of rows of new and past data together.
     read : callable
-        Brings columns of new or past data to the driver: ``read(rows, columns)`` returns record
-        batches, in no order.  That of the layer reads from the history's files, several times
-        faster than Spark, where these hold just the same rows.
+        Reads columns of new or past data on the driver: ``read(rows, columns)`` returns record
+        batches, in no order.  The layer passes a function that reads the history's files, several
+        times faster than Spark, if they hold exactly these rows.
     """
 
     spark: SparkSession
@@ -52,14 +52,14 @@ class BatchContext:
 
 @dataclass(frozen=True)
 class Built:
-    """What a family has built; the layer makes it a generation and publishes it.
+    """A model that a family has built; the layer stores it as a generation and publishes it.
 
     Attributes
     ----------
     model_file : str
-        The file in the context's directory that MODEL carries or MODEL-REF names.
+        Name of the file in the context's directory that MODEL carries or MODEL-REF names.
     engine, hyperparameters, metrics, candidates
-        For the manifest.
+        Fields of the manifest.
     """
 
     model_file: str
@@ -70,7 +70,7 @@ class Built:
 
 
 class BatchUpdate(Protocol):
-    """One family in the batch layer; its module names the class ``Batch``."""
+    """A family's part in the batch layer; the class is named ``Batch`` in its module."""
 
     def __init__(self, settings: Settings) -> None: ...
 
@@ -82,23 +82,24 @@ class BatchUpdate(Protocol):
         Parameters
         ----------
         context : BatchContext
-            Session, configuration, folder, clock.
+            Session, configuration, folder, timestamp.
         new_data : DataFrame
             History rows since the parent generation's cut, never empty; columns
             ``partition int, offset bigint, timestamp bigint (ms), key string, value string``.
         past_data : DataFrame or None
-            The rows up to that cut, in the same columns; None where there are none.
+            The rows up to that cut, with the same columns; None if there are none.
 
         Returns
         -------
         Built or None
-            None publishes nothing: no usable data, or no candidate reached the threshold.
+            None if nothing is to be published: there were no usable data, or no candidate reached
+            the threshold.
         """
 
     def updates(self, generation: Generation) -> Collection[str]:
         """Return the payloads of the ``UP`` messages that follow the model, in order.
 
-        They are read from the generation's files, so that one that was stored and not
-        published can be sent by the next start just as well.  Many are best read lazily, by
-        an object that knows its length.  Most families send none: ``()``.
+        They are read from the generation's files, so that the next start can send those of a
+        generation that was stored but not published.  A large collection should be read
+        lazily.  Most families return ``()``.
         """

@@ -1,7 +1,7 @@
-"""All benchmarks, one after the other: ``python -m benchmarks [--quick] [--only NAME …]``.
+"""Runs all benchmarks in sequence: ``python -m benchmarks [--quick] [--only NAME …]``.
 
-Each runs in a process of its own, so that none warms up or fills the memory of another.  One
-that fails is named at the end and leaves no figure; the exit code is then 1.
+Each runs in a process of its own, so that none warms up or fills the memory of another.  A
+benchmark that fails reports no figure and is named at the end; the exit code is then 1.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 import benchmarks
 from common.base.paths import home
 
-#: Modules that are parts of others.
+#: Modules that are not benchmarks.
 PARTS = {
     "__main__",
     "against_bare",
@@ -33,26 +33,28 @@ PARTS = {
     "top_n_peers",
     "top_n_subject",
 }
-#: Java's second compiler takes longer than what it compiles in a quick run.
+#: In a quick run, Java's optimizing compiler costs more time than it saves.
 QUICK = {"JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"}
 
 
 def names() -> list[str]:
     """Return the names of all benchmarks."""
     return sorted(
-        found.name for found in pkgutil.iter_modules(benchmarks.__path__) if found.name not in PARTS
+        module.name
+        for module in pkgutil.iter_modules(benchmarks.__path__)
+        if module.name not in PARTS
     )
 
 
 def main() -> int:
-    """Run what is asked for; returns the exit code."""
+    """Run the selected benchmarks; return the exit code."""
     parser = argparse.ArgumentParser(description="Run the benchmarks.")
     parser.add_argument("--quick", action="store_true", help="small sizes, under five minutes")
     parser.add_argument("--only", nargs="+", choices=names(), default=names(), metavar="NAME")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="for JSON and plots")
-    given = parser.parse_args()
-    out = given.out or home() / "bench" / f"{datetime.now(timezone.utc):%Y-%m-%dT%H%M%SZ}"
-    failed = [name for name in given.only if not ran(name, out, given.quick)]
+    arguments = parser.parse_args()
+    out = arguments.out or home() / "bench" / f"{datetime.now(timezone.utc):%Y-%m-%dT%H%M%SZ}"
+    failed = [name for name in arguments.only if not ran(name, out, arguments.quick)]
     print(f"\nresults: {out}")
     if failed:
         print(f"failed, without a figure: {', '.join(failed)}")

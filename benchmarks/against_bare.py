@@ -1,7 +1,6 @@
-"""One generation of a family beside the bare library's fit on the same data, in turn.
+"""Compares a family's generation with the bare library's fit of the same data, alternately.
 
-A module of a family says what is learned from and how the bare library fits it; here are the
-rounds, the sizes and the figure.
+A family's module has the data and the bare fit; this one has the rounds, sizes and figures.
 """
 
 from __future__ import annotations
@@ -35,22 +34,22 @@ READ = ("partition", "offset", "timestamp", "value")
 
 @dataclass(frozen=True)
 class Contest:
-    """What both sides learn from.
+    """The data and settings of both sides.
 
     Attributes
     ----------
     what : str
-        In words, for the figure.
+        Title of the figure.
     settings : Settings
-        Of our side: the family, its engine, its hyperparameters.
+        Our side's settings: family, engine, hyperparameters.
     history : Table
         Rows of the input topic.
     fit : callable
-        The bare library's, on data in the form that it likes best.
+        The bare library's fit, of data in its preferred form.
     asked : str
         The target.
     notes : mapping
-        What else the figure says.
+        Further notes of the figure.
     """
 
     what: str
@@ -61,7 +60,7 @@ class Contest:
     notes: Mapping[str, object] = field(default_factory=dict)
 
     def run(self, spark: SparkSession, rounds: int) -> Figure:
-        """Time the bare fit and our run, one after the other."""
+        """Time the bare fit and our run alternately."""
         ours, theirs = [], []
         with tempfile.TemporaryDirectory(prefix="contest-") as folder:
             history = as_history(spark, self.history, Path(folder))
@@ -79,13 +78,13 @@ class Contest:
 
 
 def generation_seconds(settings: Settings, history: HistorySplit, folder: Path) -> float:
-    """Return how long our batch layer takes for one generation from history, all files written."""
+    """Return the time in which our batch layer builds a generation and writes all its files."""
     directory = Path(tempfile.mkdtemp(dir=folder))
     return seconds(partial(build, settings, history, directory))
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Do some work and return how long it took."""
+    """Call `work` and return its duration."""
     start = time.perf_counter()
     work()
     return round(time.perf_counter() - start, 3)
@@ -94,7 +93,7 @@ def seconds(work: Callable[[], object]) -> float:
 def vectors(
     spark: SparkSession, rows: NDArray[np.float64], labels: NDArray[np.float64] | None = None
 ) -> DataFrame:
-    """Return a frame for MLlib, rows in order: a vector ``features``, ``label`` where given."""
+    """Return a DataFrame for MLlib, rows in order: a vector ``features``, and any ``label``."""
     from pyspark.ml.functions import array_to_vector
     from pyspark.sql import functions as F
 
@@ -106,16 +105,16 @@ def vectors(
 
 
 def spread(frame: DataFrame) -> DataFrame:
-    """Return a frame as MLlib likes it best: in four partitions, in memory; rows in no order."""
-    found = frame.repartition(4).cache()
-    found.count()
-    return found
+    """Return a DataFrame in MLlib's preferred form: four partitions, cached; rows in no order."""
+    cached = frame.repartition(4).cache()
+    cached.count()
+    return cached
 
 
 def at_sizes(
     given: argparse.Namespace, contest: Callable[[SparkSession, str, int], Contest]
 ) -> Iterator[Figure]:
-    """Hold a contest of each engine at each size."""
+    """Yield the figure of each engine at each size."""
     with session() as spark:
         for rows in sorted(given.sizes):
             for engine in given.engines:
@@ -124,10 +123,10 @@ def at_sizes(
 
 
 def parser(description: str, **numbers: int) -> argparse.ArgumentParser:
-    """Return a parser of sizes, engines and further numbers with their defaults."""
-    found = argparse.ArgumentParser(description=description)
-    found.add_argument("--sizes", type=int, nargs="+", default=[50_000, 200_000, 1_000_000])
-    found.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
+    """Return a parser for sizes, engines and further numbers with their defaults."""
+    arguments = argparse.ArgumentParser(description=description)
+    arguments.add_argument("--sizes", type=int, nargs="+", default=[50_000, 200_000, 1_000_000])
+    arguments.add_argument("--engines", nargs="+", choices=ENGINES, default=ENGINES)
     for name, default in numbers.items():
-        found.add_argument(f"--{name}", type=int, default=default)
-    return found
+        arguments.add_argument(f"--{name}", type=int, default=default)
+    return arguments

@@ -1,4 +1,4 @@
-"""Work that goes on beside what is measured, and whose failure is a failure of the whole."""
+"""Runs work in a thread beside a measurement; its failure fails the measurement."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def alongside(work: Callable[[threading.Event], object]) -> Iterator[None]:
-    """Run some work in a thread during the block; it raises at the end what the work raised.
+    """Run work in a thread during the block; raises the work's error at the end.
 
     Parameters
     ----------
     work : callable
-        Gets an event, which says that it is to end.
+        Called with an event that is set when it must end.
     """
     done = threading.Event()
     with ThreadPoolExecutor(1) as pool:

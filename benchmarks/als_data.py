@@ -1,9 +1,9 @@
-"""Seeded factors that look like a trained model's, and a generation made of them.
+"""Generates seeded factors that resemble a trained model's, and writes them as a generation.
 
-Items and users gather around 500 common centers, as tastes do, with a spread of their own; the
-lengths of items are log-normal (sigma 0.4), as some are popular.  A user's known items lie
-around his own center: they would be recommended to him.  Items are made block by block and lie in
-a file, so that a catalogue larger than memory can be made.
+Items and users are clustered around 500 common centers, as tastes are; the lengths of items are
+log-normal (sigma 0.4), because some are popular.  A user's known items are of the user's own
+center, so that they would be recommended.  Items are generated in blocks and mapped from a file,
+so that they may exceed the memory.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _BLOCK = 65_536
 
 @dataclass(frozen=True)
 class Shape:
-    """How large a model is; without `spread` the vectors point anywhere, the hardest case."""
+    """Size of a model; without `spread` the vectors are not clustered, the hardest case."""
 
     n_items: int
     n_users: int
@@ -43,7 +43,7 @@ class Shape:
 class Data:
     """Factors of users and items, and the rows of each user's known items, shape (users, 20).
 
-    Those of the items are mapped from a file that goes with them.
+    The items' factors are mapped from an unlinked file.
     """
 
     users: Array
@@ -52,7 +52,7 @@ class Data:
 
 
 def make(shape: Shape, seed: int = 1) -> Data:
-    """Make the factors."""
+    """Generate the factors."""
     random = np.random.default_rng(seed)
     centers = random.standard_normal((CENTERS, shape.n_factors), np.float32)
     if shape.spread is None:
@@ -70,14 +70,14 @@ def make(shape: Shape, seed: int = 1) -> Data:
 
 def _mapped(shape: tuple[int, int]) -> Array:
     with tempfile.TemporaryFile(prefix="items-") as file:
-        found: Array = np.asarray(np.memmap(file, np.float32, "w+", shape=shape))
-    return found
+        mapped: Array = np.asarray(np.memmap(file, np.float32, "w+", shape=shape))
+    return mapped
 
 
 def _known(
     of_items: NDArray[np.int16], of_users: NDArray[np.int16], random: np.random.Generator
 ) -> NDArray[np.int32]:
-    """Draw items around each user's center."""
+    """Draw items of each user's center."""
     by_center = np.argsort(of_items, kind="stable").astype(np.int32)
     ordered = of_items[by_center]
     first, end = (np.searchsorted(ordered, of_users, side) for side in ("left", "right"))
@@ -96,7 +96,7 @@ def _around(centers: Array, spread: float, random: np.random.Generator) -> Array
 
 
 def write_generation(folder: Path, data: Data, generation: int = 1000) -> None:
-    """Write a generation as the batch layer does: users ``u0`` …, items ``i0`` …."""
+    """Write a generation as the batch layer does; ids are ``u0``, … and ``i0``, …."""
     store = ModelStore(str(folder))
     into = store.new(generation)
     users, items = _ids("u", len(data.users)), _ids("i", len(data.items))

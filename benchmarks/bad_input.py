@@ -1,9 +1,9 @@
-"""Bad input: the table of rows tried and passed, and how fast the server answers meanwhile.
+"""Bad input: which rows of the tables are tested and hold, and latency among stalled clients.
 
-Rows are those of the table of bad requests (B), bad records (T) and of the security checklist
-(S) in ``docs/security.md``; a test's id names the rows that it tries.  Then 40 clients begin a
-request and never end it, each kind in turn, while another asks ``/readyz``; the time of its
-slowest answer is told, with that of a server that nobody stalls as the peer.
+The rows are those of the tables of bad requests (B), bad records (T) and the security checklist
+(S) in ``docs/security.md``; a test's id names the rows that it covers.  Then 40 clients begin a
+request and never finish it, for each kind of beginning, while another client requests
+``/readyz``; the figure is its slowest reply, compared with a server without stalled clients.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ _ROW = re.compile(r"(?<![A-Za-z0-9])([BTSbts]\d\d)(?![A-Za-z0-9])")
 
 
 def figures(given: argparse.Namespace) -> Iterator[Figure]:
-    """Run the tests and print the table, then stall the server."""
+    """Run the tests and print the table, then measure with stalled clients."""
     tried, passed = outcomes(given.tests)
     print_table(tried, passed)
-    whole = [row for row in ROWS if tried[row] and tried[row] == passed[row]]
+    holding = [row for row in ROWS if tried[row] and tried[row] == passed[row]]
     notes = {"cases": sum(tried.values()), "passed": sum(passed.values())}
     asked = f"{len(ROWS)}, or a reason in docs/security.md"
-    yield Figure("rows of bad input that hold", "rows", [len(whole)], asked=asked, notes=notes)
+    yield Figure("rows of bad input that hold", "rows", [len(holding)], asked=asked, notes=notes)
     yield from stalled_figures(given.rounds)
 
 
 def outcomes(tests: Sequence[str]) -> tuple[Counter[str], Counter[str]]:
-    """Run tests; for each row how many of its cases there are, and how many have passed."""
+    """Run tests; return for each row the number of its cases, and of those that passed."""
     tried: Counter[str] = Counter()
     passed: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +68,7 @@ def outcomes(tests: Sequence[str]) -> tuple[Counter[str], Counter[str]]:
 
 
 def print_table(tried: Counter[str], passed: Counter[str]) -> None:
-    """Print a line for each row: its cases, and how many have passed."""
+    """Print for each row the number of its cases, and of those that passed."""
     print("row  tried  passed")
     for row in ROWS:
         note = "" if tried[row] else "  see docs/security.md"
@@ -76,7 +76,7 @@ def print_table(tried: Counter[str], passed: Counter[str]) -> None:
 
 
 def stalled_figures(rounds: int) -> Iterator[Figure]:
-    """Measure ``/readyz`` among stalled clients, and alone."""
+    """Measure ``/readyz`` with and without stalled clients."""
     from tests.serving_layer.bad_input.conftest import serving
     from tests.serving_layer.bad_input.stalled import BEGINNINGS, stalled
 
@@ -94,7 +94,7 @@ def stalled_figures(rounds: int) -> Iterator[Figure]:
 
 
 def slowest(host: str, port: int, count: int = 20) -> float:
-    """Milliseconds of the slowest of `count` answers, each on a connection of its own."""
+    """Return the milliseconds of the slowest of `count` replies, each on a new connection."""
     import http.client
 
     worst = 0.0

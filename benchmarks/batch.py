@@ -1,7 +1,7 @@
-"""How much the batch layer adds to the training library itself.
+"""Overhead of the batch layer over the training library, for ALS.
 
-It trains ALS on the same synthetic ratings twice: by the bare library on data in the form it
-likes best, and by our ``Batch`` on rows of history, all files of a generation written.
+ALS is trained on the same synthetic ratings by the bare library, on data in its preferred form,
+and by our ``Batch``, from rows of the history to all files of a generation.
 
     python -m benchmarks.batch [--engine mllib]
 """
@@ -46,7 +46,7 @@ _BATCH = 131_072
 
 @dataclass(frozen=True)
 class Work:
-    """What is trained."""
+    """Size of the training data and of the model."""
 
     ratings: int
     users: int
@@ -57,7 +57,7 @@ class Work:
 
 
 def history(work: Work) -> pa.Table:
-    """Return history rows of users and items that follow a power law."""
+    """Return history rows with users and items drawn from power laws."""
     random = np.random.default_rng(work.seed)
     users = _power_law(random, work.users, work.ratings)
     items = _power_law(random, work.items, work.ratings)
@@ -76,7 +76,7 @@ def _power_law(random: np.random.Generator, size: int, count: int) -> NDArray[np
 
 
 def bare_implicit(pairs: Pairs, settings: Settings) -> None:
-    """Fit by the library alone, on a matrix of confidences."""
+    """Fit a matrix of confidences by the bare library."""
     als = settings.section("als")
     with threadpool_limits(1, "blas"):
         AlternatingLeastSquares(
@@ -87,7 +87,7 @@ def bare_implicit(pairs: Pairs, settings: Settings) -> None:
 
 
 def bare_mllib(ratings: DataFrame, settings: Settings) -> None:
-    """Fit by MLlib alone, on a cached frame of numbers, with its own number of blocks."""
+    """Fit a cached DataFrame of numbers by bare MLlib, with its default number of blocks."""
     from pyspark.ml.recommendation import ALS
 
     als = settings.section("als")
@@ -106,7 +106,7 @@ def bare_mllib(ratings: DataFrame, settings: Settings) -> None:
 
 
 def contest(spark: SparkSession, engine: str, work: Work) -> Contest:
-    """Return one contest, with the seconds of what our side does before the fit."""
+    """Return the contest of one engine, with notes on our steps before the fit."""
     settings = load(
         flags={
             "als.engine": "mllib" if engine == "mllib" else "auto",
@@ -135,7 +135,7 @@ def contest(spark: SparkSession, engine: str, work: Work) -> Contest:
 
 
 def in_numbers(spark: SparkSession, pairs: Pairs) -> DataFrame:
-    """Return pairs in the form that MLlib likes best."""
+    """Return pairs as a cached DataFrame of numbers, MLlib's preferred form."""
     numbers = pa.table({"user": pairs.users, "item": pairs.items, "value": pairs.values})
     ratings = spark.createDataFrame(numbers).cache()
     ratings.count()

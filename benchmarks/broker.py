@@ -1,7 +1,7 @@
-"""What our adapters cost: records a second through them and through the bare clients.
+"""Overhead of our broker adapters: records per second through them and the bare clients.
 
-The four ways take turns within each round, so that what else the machine does hits all alike.
-The bare clients run with the adapters' settings (all acknowledgements, idempotent), and give
+The four variants alternate within each round, so that other load on the machine affects all of
+them.  The bare clients have the adapters' settings (all acknowledgements, idempotent), and read
 the same fields of each record.
 
     python -m benchmarks.broker [--broker 127.0.0.1:9092]
@@ -39,7 +39,7 @@ Lines = list[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Way:
-    """One way to write all lines, and to read all records; both return how many."""
+    """One variant of writing all lines and reading all records; both return the count."""
 
     write: Callable[[Lines], int]
     read: Callable[[], int]
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def measure(given: argparse.Namespace) -> Iterator[report.Figure]:
-    """Yield for each client and direction ours against the bare client."""
+    """Yield for each client and direction our rate, compared with the bare client's."""
     lines = [
         (f"u{n % 9973}", f"u{n % 9973},i{n % 3331},{n % 5}.5,17000{n:08}")
         for n in range(given.records)
@@ -147,7 +147,7 @@ def _bare_confluent(address: str) -> Way:
 
 
 def _fields(message: confluent_kafka.Message) -> tuple[object, ...]:
-    """Take out of a message what a record has; the client makes each field when it is asked."""
+    """Read the fields of a record from a message; the client decodes each field when it is read."""
     at = (message.partition(), message.offset(), message.timestamp())
     return (*at, message.key(), message.value(), message.headers())
 

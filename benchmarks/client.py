@@ -1,12 +1,12 @@
-"""What one client gets from one serving process, by the v1 resources and by Oryx's paths.
+"""Rates of one client at one serving process, by the v1 resources and by Oryx's paths.
 
     python -m benchmarks.client [--quick] [--rounds 3]
 
 *Recommendations*: ten for each of many users by ``Client.recommend_many`` (``POST /v1/recommend``
-for up to 500 users at once), beside one ``GET /recommend/<user>`` for each over one open
-connection.  *Events*: 200,000 by ``Client.ingest``, beside the same as CSV to ``POST /ingest``
-in requests of as many lines, not compressed; the broker is in the server's memory, so that HTTP,
-parsing and checks are what is measured.  Rounds are interleaved.
+for up to 500 users per request), compared with one ``GET /recommend/<user>`` each over a single
+connection.  *Events*: 200,000 by ``Client.ingest``, compared with uncompressed CSV to ``POST
+/ingest`` in requests of the same number of lines.  The broker is in the server's memory, so that
+HTTP, parsing and checks are measured.  Rounds are interleaved.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from benchmarks.report import Figure, run
 from benchmarks.serving_process import ServingProcess
 from common.base.paths import ROOT
 
-# It is a distribution of its own, which the platform does not install.
+# The client is a distribution of its own that the platform does not install.
 sys.path.insert(0, str(ROOT / "client"))
 
 from gemsbok_client import Client, Event
 
-#: Events of one request.
-TOGETHER = 2000
+#: Events per request.
+BATCH_SIZE = 2000
 
 
 def recommend_many(client: Client, users: list[str]) -> None:
-    """Ask for all users by the client."""
-    found = sum(len(result.items) for result in client.recommend_many(users))
-    assert found == 10 * len(users)
+    """Request recommendations for all users by the client."""
+    n_items = sum(len(result.items) for result in client.recommend_many(users))
+    assert n_items == 10 * len(users)
 
 
 def recommend_each(client: httpx.Client, users: list[str]) -> None:
-    """Ask for each user by himself."""
+    """Request recommendations for each user separately."""
     for user in users:
         reply = client.get(f"/recommend/{user}")
         assert reply.text.count("\n") == 10
@@ -50,20 +50,20 @@ def recommend_each(client: httpx.Client, users: list[str]) -> None:
 def ingest(client: Client, count: int) -> None:
     """Send events by the client."""
     events = (Event(f"u{n}", f"i{n % 1000}", 1.5, n + 1) for n in range(count))
-    assert client.ingest(events, TOGETHER) == count
+    assert client.ingest(events, BATCH_SIZE) == count
 
 
 def ingest_lines(client: httpx.Client, count: int) -> None:
     """Send the same events as CSV."""
-    for start in range(0, count, TOGETHER):
-        numbers = range(start, min(start + TOGETHER, count))
+    for start in range(0, count, BATCH_SIZE):
+        numbers = range(start, min(start + BATCH_SIZE, count))
         lines = "".join(f"u{n},i{n % 1000},1.5,{n + 1}\n" for n in numbers)
         reply = client.post("/ingest", content=lines, headers={"Content-Type": "text/csv"})
         assert reply.status_code == 204
 
 
 def rate(work: Callable[[], None], count: int) -> float:
-    """Return how many a second."""
+    """Return the rate per second."""
     started = time.perf_counter()
     work()
     return count / (time.perf_counter() - started)
@@ -79,7 +79,7 @@ def measure(given: argparse.Namespace) -> Iterator[Figure]:
         with ServingProcess(store) as server:
             url = f"http://127.0.0.1:{server.port}"
             with Client(url) as ours, httpx.Client(base_url=url, timeout=60) as plain:
-                found = [
+                rates = [
                     (
                         rate(lambda: recommend_many(ours, users), len(users)),
                         rate(lambda: recommend_each(plain, users), len(users)),
@@ -88,15 +88,15 @@ def measure(given: argparse.Namespace) -> Iterator[Figure]:
                     )
                     for _ in range(given.rounds)
                 ]
-    many, each, events, lines = (list(column) for column in zip(*found, strict=True))
+    many, each, events, lines = (list(column) for column in zip(*rates, strict=True))
     notes = {"items": shape.n_items, "factors": shape.n_factors, "users": len(users)}
     yield Figure("recommend_many", "users/s", many, "one GET each", each, notes=notes)
-    notes = {"events": count, "a request": TOGETHER}
+    notes = {"events": count, "a request": BATCH_SIZE}
     yield Figure("ingest", "events/s", events, "CSV to /ingest", lines, notes=notes)
 
 
 def main() -> None:
-    """Run it."""
+    """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("items", 200_000), ("users", 2000), ("events", 200_000), ("rounds", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)

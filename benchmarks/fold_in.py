@@ -1,4 +1,4 @@
-"""How many events a second ALS's speed layer folds in, on one core.
+"""Events per second that ALS's speed layer folds in, on one core.
 
     python -m benchmarks.fold_in [--users 100000] [--items 20000] [--features 50]
 
@@ -69,7 +69,7 @@ def measure(options: argparse.Namespace) -> Iterator[Figure]:
 
 @dataclass(frozen=True)
 class Setup:
-    """What every measurement needs."""
+    """Factors, solver and speed layer of all measurements."""
 
     users: Factors
     items: Factors
@@ -81,13 +81,13 @@ def measured(events: Strengths, setup: Setup, options: argparse.Namespace) -> It
     """Yield the maths of one side against a loop, and reading and ``build_updates`` as a whole."""
     size = len(events.rows)
     n_loop = min(size, BASELINE_EVENTS)
-    some = Strengths(events.rows[:n_loop], events.others[:n_loop], events.values[:n_loop])
+    first_events = Strengths(events.rows[:n_loop], events.others[:n_loop], events.values[:n_loop])
     vectors = setup.users.copy()
     inverse = setup.solver.solve(np.eye(options.features))
     batch = as_lines(events)
     ways = {
-        "loop": (n_loop, lambda: fold_one_by_one(some, vectors, setup.items, inverse)),
-        "maths": (size, lambda: fold_at_once(events, setup)),
+        "loop": (n_loop, lambda: fold_one_by_one(first_events, vectors, setup.items, inverse)),
+        "maths": (size, lambda: fold_vectorised(events, setup)),
         "whole": (size, lambda: folded(setup.speed, batch)),
     }
     rates: dict[str, list[float]] = {name: [] for name in ways}
@@ -100,7 +100,7 @@ def measured(events: Strengths, setup: Setup, options: argparse.Namespace) -> It
 
 
 def drawn(random: np.random.Generator, size: int, options: argparse.Namespace) -> Strengths:
-    """Draw events of a micro-batch."""
+    """Draw the events of a micro-batch."""
     weights = 1.0 / np.arange(1, options.items + 1)
     return Strengths(
         random.integers(options.users, size=size),
@@ -110,7 +110,7 @@ def drawn(random: np.random.Generator, size: int, options: argparse.Namespace) -
 
 
 def as_lines(events: Strengths) -> pa.RecordBatch:
-    """Return the events as they come from the input topic."""
+    """Return the events as lines of the input topic."""
     size = len(events.rows)
     lines = [
         f"user{user},item{item},{value},{1_700_000_000_000 + n}"
@@ -134,16 +134,16 @@ def folded(speed: Speed, rows: pa.RecordBatch) -> Sequence[str]:
 
 
 def loaded(folder: Path, users: Factors, items: Factors) -> Speed:
-    """Return the speed layer's model of a generation with these factors."""
+    """Return the speed layer's model, loaded from a generation with these factors."""
     store = ModelStore(str(folder))
-    aside = store.new(1)
+    directory = store.new(1)
     for name, side, vectors in ((USER_FACTORS, "user", users), (ITEM_FACTORS, "item", items)):
-        write_factors(aside / name, [f"{side}{n}" for n in range(len(vectors))], vectors)
+        write_factors(directory / name, [f"{side}{n}" for n in range(len(vectors))], vectors)
     pmml = AlsModel(
         features=users.shape[1], implicit=True, regularization=0.001, user_ids=[], item_ids=[]
     )
-    (aside / "model.pmml").write_bytes(write_als_pmml(pmml))
-    files = store.commit(aside, Manifest(1, "als", "model.pmml", {}, "topic", {}))
+    (directory / "model.pmml").write_bytes(write_als_pmml(pmml))
+    files = store.commit(directory, Manifest(1, "als", "model.pmml", {}, "topic", {}))
     speed = Speed(load())
     speed.load(ModelMessage(1, files.model_text(), files))
     return speed
@@ -152,7 +152,7 @@ def loaded(folder: Path, users: Factors, items: Factors) -> Speed:
 def fold_one_by_one(
     events: Strengths, vectors: Factors, items: Factors, inverse: NDArray[np.float64]
 ) -> None:
-    """Fold into the users' vectors as one would write it first."""
+    """Fold into the users' vectors by a naive loop."""
     for user, item, value in zip(events.rows, events.others, events.values, strict=True):
         fixed = items[item].astype(np.float64)
         estimate = vectors[user] @ fixed
@@ -165,7 +165,7 @@ def fold_one_by_one(
         vectors[user] += (inverse @ fixed) * (wanted - estimate)
 
 
-def fold_at_once(events: Strengths, setup: Setup) -> None:
+def fold_vectorised(events: Strengths, setup: Setup) -> None:
     """Fold into the users' vectors as the speed layer does."""
     touched, rows = np.unique(events.rows, return_inverse=True)
     named, others = np.unique(events.others, return_inverse=True)

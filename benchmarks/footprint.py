@@ -1,11 +1,11 @@
-"""Memory of all three layers and the broker at work on MovieLens-100k.
+"""Memory of all three layers and the broker, working on MovieLens-100k.
 
     python -m benchmarks.footprint [--events 5000]
 
-Four fifths of the ratings are trained on; speed and serving follow the rest, sent over REST;
-meanwhile the batch layer makes a second generation.  A process's memory is its proportional
-set size (pages that it shares are split among those that share them), so that the sum is what
-the machine gives; the sum is looked at twice a second and its greatest value counts.
+Four fifths of the ratings are training data; speed and serving process the rest, sent over REST,
+while the batch layer builds a second generation.  A process's memory is its proportional set size
+(shared pages are divided among the processes that share them), so that the sum is the memory that
+the machine provides.  The sum is sampled twice a second, and the figure is its maximum.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LINES = 1000
 
 
 def measure(given: argparse.Namespace) -> Iterator[Figure]:
-    """Yield the greatest sum, and what each part had in it then."""
+    """Yield the largest sum, and each part's share of it."""
     ratings = [rating.line() for rating in movielens(paths.cache_dir()).rows]
     cut = len(ratings) * 4 // 5
     live = ratings[cut : cut + given.events]
@@ -70,13 +70,13 @@ def proportional(roots: Mapping[str, int]) -> Mapping[str, float]:
 
 
 def send(loop: Stack, lines: list[str]) -> None:
-    """POST lines, some at a time."""
+    """POST lines in several requests."""
     for at in range(0, len(lines), LINES):
         loop.ingest(lines[at : at + LINES])
 
 
 def succeed(batch: Layer) -> None:
-    """Refuse to go on after a generation that failed."""
+    """Raise if the batch layer has failed."""
     if batch.process.returncode:
         raise RuntimeError(batch.log.read_text(encoding="utf-8"))
 

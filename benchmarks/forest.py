@@ -1,8 +1,8 @@
-"""The forest: one generation of each engine against the bare library's fit, over several sizes.
+"""Random forest: a generation of each engine against the bare library's fit, at several sizes.
 
-The sizes together are the curve by which `forest.engine_max_cells` was chosen: seconds of both
-engines on the same events, and the driver's memory.  The bare fits get the same settings and
-what they like best: a matrix, or a cached frame of vectors.
+The default of `forest.engine_max_cells` was chosen by these curves: seconds of both engines on
+the same events, and the driver's memory.  The bare fits have the same settings and data in their
+preferred form, a matrix or a cached DataFrame of vectors.
 
     python -m benchmarks.forest [--sizes 50000 200000] [--engines sklearn mllib]
 """
@@ -35,7 +35,7 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Work:
-    """What is learned from: the first feature is a category, the last field of a line a class."""
+    """Size of data and forest; the first feature is categorical, a line's last field the class."""
 
     rows: int
     features: int
@@ -44,7 +44,7 @@ class Work:
 
 
 def examples(work: Work) -> tuple[Matrix, NDArray[np.int64]]:
-    """Draw rows and classes."""
+    """Draw rows and their classes."""
     random = np.random.default_rng(SEED)
     rows = random.normal(size=(work.rows, work.features)).round(4)
     rows[:, 0] = random.integers(0, N_CATEGORIES, work.rows)
@@ -80,7 +80,7 @@ def configured(work: Work, engine: str) -> Settings:
 
 
 def bare_sklearn(rows: Matrix, classes: NDArray[np.int64], work: Work) -> None:
-    """Fit by scikit-learn alone, on a matrix."""
+    """Fit a matrix by bare scikit-learn."""
     from sklearn.ensemble import RandomForestClassifier
 
     RandomForestClassifier(
@@ -95,7 +95,7 @@ def bare_sklearn(rows: Matrix, classes: NDArray[np.int64], work: Work) -> None:
 
 
 def bare_mllib(frame: DataFrame, work: Work) -> None:
-    """Fit by MLlib alone, on a cached frame of vectors."""
+    """Fit a cached DataFrame of vectors by bare MLlib."""
     from pyspark.ml.classification import RandomForestClassifier
 
     RandomForestClassifier(
@@ -110,7 +110,7 @@ def bare_mllib(frame: DataFrame, work: Work) -> None:
 
 
 def contest(spark: SparkSession, engine: str, work: Work) -> Contest:
-    """Return one contest."""
+    """Return the contest of one engine."""
     rows, classes = examples(work)
     fit: Fit
     if engine == "sklearn":

@@ -1,10 +1,10 @@
-"""The forest on the flights: quality against the bare libraries, and the lambda property.
+"""Random forest on the flights data: quality against the bare libraries, and lambda property.
 
-Whether a flight leaves late, and how late it arrives, are learned from nine flights of ten in
-each, drawn at random, and asked of the tenth.  The bare libraries get the same settings, and
-categories and missing values as they take them: scikit-learn one column for each category,
-MLlib an index, both the median for what is missing.  For the lambda property the flights are
-shuffled and the last tenth comes by the speed layer.
+A late departure (classification) and the arrival's delay (regression) are learned from a random
+nine tenths of the flights and predicted for the rest.  The bare libraries have the same settings.
+Categories are one column each for scikit-learn and an index for MLlib; missing values are
+replaced by medians for both.  For the lambda property the flights are shuffled, and the speed
+layer processes the last tenth.
 
     python -m benchmarks.forest_quality [--rows 100000]
 """
@@ -39,14 +39,14 @@ from serving_layer.apps.forest.routes import Serving
 
 MICRO_BATCH = 1000
 SEED = 1
-#: scikit-learn alone looks at every value, MLlib alone at bins.
+#: Bare scikit-learn tries every value as a split, bare MLlib bins.
 CANDIDATES = {"sklearn": 1024, "mllib": 128}
 Matrix = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Bench:
-    """One question about the flights, and what trains on them."""
+    """One prediction task on the flights, and the layers."""
 
     layers: Layers
     data: Flights
@@ -76,18 +76,18 @@ class Bench:
 
     @cached_property
     def schema(self) -> InputSchema:
-        """What the fields of a line are."""
+        """The features of a line's fields."""
         return InputSchema.from_settings(self.settings("sklearn").input_schema)
 
     @cached_property
     def matrices(self) -> tuple[Matrix, Matrix, Matrix, Matrix]:
-        """Predictors and targets of both parts, encoded, medians for what is missing."""
+        """Encoded predictors and targets of both parts, with medians for missing values."""
         both = [parse(pa.array(lines), self.schema)[0] for lines in (self.train, self.test)]
         encoding = Encoding.learnt(both, self.schema)
         rows = [encoding.encode(part, self.schema.predictors)[0] for part in both]
         targets = [encoding.encode(part, [self.data.target])[0][:, 0] for part in both]
-        usual = np.nanmedian(rows[0], axis=0)
-        filled = [np.where(np.isnan(part), usual, part) for part in rows]
+        medians = np.nanmedian(rows[0], axis=0)
+        filled = [np.where(np.isnan(part), medians, part) for part in rows]
         return filled[0], targets[0], filled[1], targets[1]
 
     def score(self, values: Matrix) -> float:
@@ -99,25 +99,25 @@ class Bench:
 
 
 def asked(model: Serving, lines: Sequence[str]) -> Matrix:
-    """Return the predicted number, or the probability of the second class."""
+    """Return the predicted numbers, or the probabilities of the second class."""
     view = model.view
     schema = view.model.fields.schema
     rows, _ = view.encoding.encode(parse(pa.array(lines), schema)[0], schema.predictors)
-    found: Matrix = view.model.predict(rows)[:, -1]
-    return found
+    predicted: Matrix = view.model.predict(rows)[:, -1]
+    return predicted
 
 
 def bare_sklearn(bench: Bench, seed: int) -> Matrix:
-    """Return what scikit-learn alone predicts, with a column for each category."""
+    """Return the predictions of bare scikit-learn, with one column for each category."""
     from sklearn.compose import make_column_transformer
     from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
     from sklearn.preprocessing import OneHotEncoder
 
-    rows, targets, asked_rows, _ = bench.matrices
+    rows, targets, test_rows, _ = bench.matrices
     at = [bench.schema.predictors.index(name) for name in CATEGORICAL]
     columns = make_column_transformer(
         (OneHotEncoder(sparse_output=False), at), remainder="passthrough"
-    ).fit(np.concatenate([rows, asked_rows]))
+    ).fit(np.concatenate([rows, test_rows]))
     settings: dict[str, Any] = {
         "n_estimators": bench.given.trees,
         "max_depth": bench.given.depth,
@@ -128,20 +128,20 @@ def bare_sklearn(bench: Bench, seed: int) -> Matrix:
     shape = columns.transform(rows)
     if bench.data.regression:
         forest = RandomForestRegressor(max_features=1 / 3, **settings).fit(shape, targets)
-        return np.asarray(forest.predict(columns.transform(asked_rows)))
+        return np.asarray(forest.predict(columns.transform(test_rows)))
     forest = RandomForestClassifier(criterion="entropy", **settings).fit(shape, targets)
-    return np.asarray(forest.predict_proba(columns.transform(asked_rows))[:, 1])
+    return np.asarray(forest.predict_proba(columns.transform(test_rows))[:, 1])
 
 
 def bare_mllib(bench: Bench, seed: int) -> Matrix:
-    """Return what MLlib alone predicts, categories by their index."""
+    """Return the predictions of bare MLlib, with categories by index."""
     from pyspark.ml.classification import RandomForestClassifier
     from pyspark.ml.feature import VectorIndexer
     from pyspark.sql import functions as F
 
-    rows, targets, asked_rows, _ = bench.matrices
+    rows, targets, test_rows, _ = bench.matrices
     frames = []
-    for matrix, label in ((rows, targets), (asked_rows, np.zeros(len(asked_rows)))):
+    for matrix, label in ((rows, targets), (test_rows, np.zeros(len(test_rows)))):
         frame = vectors(bench.layers.spark, matrix, label)
         frames.append(frame.withColumnRenamed("features", "raw"))
     indexer: Any = VectorIndexer(
@@ -159,21 +159,23 @@ def bare_mllib(bench: Bench, seed: int) -> Matrix:
     if bench.data.regression:
         from pyspark.ml.regression import RandomForestRegressor
 
-        found = RandomForestRegressor(**settings).fit(train).transform(indexed.transform(frames[1]))
+        predictions = (
+            RandomForestRegressor(**settings).fit(train).transform(indexed.transform(frames[1]))
+        )
         column: Any = F.col("prediction")
     else:
         from pyspark.ml.functions import vector_to_array
 
         library = RandomForestClassifier(impurity="entropy", **settings)
-        found = library.fit(train).transform(indexed.transform(frames[1]))
+        predictions = library.fit(train).transform(indexed.transform(frames[1]))
         column = vector_to_array(F.col("probability"))[1]
-    values = found.select(column.alias("value")).toArrow()["value"].to_numpy()
+    values = predictions.select(column.alias("value")).toArrow()["value"].to_numpy()
     train.unpersist()
     return np.asarray(values)
 
 
 def quality(bench: Bench, engine: str) -> Figure:
-    """Compare our models and the bare library's, one of each for every seed."""
+    """Compare the scores of our models and the bare library's, for each seed."""
     bare = bare_sklearn if engine == "sklearn" else bare_mllib
     ours, theirs = [], []
     for seed in range(SEED, SEED + bench.given.seeds):
@@ -187,24 +189,24 @@ def quality(bench: Bench, engine: str) -> Figure:
 
 
 def agreement(bench: Bench) -> Iterator[Figure]:
-    """Compare with batch(all): what batch(90 %) and the speed layer make of the same flights."""
-    whole, models = bench.layers.lambda_models(
+    """Compare the predictions of batch(90 %) + speed(10 %) with those of batch(all)."""
+    batch_all, models = bench.layers.lambda_models(
         bench.settings("sklearn"), bench.settings("sklearn", seed=2), bench.train
     )
-    reference = asked(whole, bench.test)
+    reference = asked(batch_all, bench.test)
     unit = "min" if bench.data.regression else ""
     for name, model in models.items():
-        found = asked(model, bench.test)
-        apart = float(np.sqrt(np.mean((found - reference) ** 2)))
+        predicted = asked(model, bench.test)
+        difference = float(np.sqrt(np.mean((predicted - reference) ** 2)))
         score = "RMSE" if bench.data.regression else "AUC"
-        notes = {f"its own {score}": f"{bench.score(found):.4f}"}
+        notes = {f"its own {score}": f"{bench.score(predicted):.4f}"}
         notes["of batch(all)"] = f"{bench.score(reference):.4f}"
         what = f"{name}: root mean squared difference of predictions from batch(all)"
-        yield Figure(what, unit, [apart], notes=notes)
+        yield Figure(what, unit, [difference], notes=notes)
 
 
 def measure(given: argparse.Namespace) -> Iterator[Figure]:
-    """Compare quality, then layers, for both questions."""
+    """Yield quality and lambda property for both tasks."""
     with session() as spark, tempfile.TemporaryDirectory() as folder:
         layers = Layers(spark, Path(folder), MICRO_BATCH)
         for regression in (False, True):

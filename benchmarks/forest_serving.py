@@ -1,7 +1,7 @@
-"""Scoring one forest: ours, scikit-learn's own, and pypmml's of our PMML, on one core.
+"""Scoring with one forest by our code, by scikit-learn, and by pypmml, on one core.
 
-Ours starts from the line of text that a request brings; the others are given what they like
-best, a row of a matrix and a dictionary.
+Our code starts from the line of text in a request; the others get data in their preferred form, a
+row of a matrix and a dictionary.
 
     python -m benchmarks.forest_serving [--trees 50] [--depth 10]
 """
@@ -38,7 +38,7 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Bench:
-    """A forest in two forms, and rows to ask it about in three."""
+    """A forest in two forms, and test rows in three."""
 
     library: RandomForestClassifier
     model: ForestModel
@@ -48,24 +48,24 @@ class Bench:
 
     @classmethod
     def of(cls, given: argparse.Namespace, n_rows: int) -> Bench:
-        """Grow a forest by scikit-learn, and read its trees."""
+        """Train a forest by scikit-learn, and convert its trees."""
         rows, classes = make_classification(
             N_TRAIN + n_rows, given.features, n_informative=10, random_state=SEED
         )
-        # scikit-learn looks at single precision: what it is given must have no more.
+        # scikit-learn converts to single precision: the data must have no more digits.
         rows = rows.astype(np.float32).astype(np.float64)
         library = RandomForestClassifier(
             given.trees, max_depth=given.depth, n_jobs=1, random_state=SEED
         ).fit(rows[:N_TRAIN], classes[:N_TRAIN])
-        asked = rows[N_TRAIN:]
+        test_rows = rows[N_TRAIN:]
         names = [f"f{n}" for n in range(given.features)]
-        lines = [",".join(map(repr, row)) + "," for row in asked.tolist()]
-        records = [dict(zip(names, row, strict=True)) for row in asked.tolist()]
-        return cls(library, read(library, names, given.depth), asked, lines, records)
+        lines = [",".join(map(repr, row)) + "," for row in test_rows.tolist()]
+        records = [dict(zip(names, row, strict=True)) for row in test_rows.tolist()]
+        return cls(library, read(library, names, given.depth), test_rows, lines, records)
 
 
 def read(library: RandomForestClassifier, names: list[str], depth: int) -> ForestModel:
-    """Return our form of a forest of scikit-learn's."""
+    """Convert a forest of scikit-learn to our form."""
     laid, totals = lay_out([tree(one.tree_) for one in library.estimators_], np.ones(len(library)))
     schema = InputSchema(
         names=(*names, "class"),
@@ -81,7 +81,7 @@ def read(library: RandomForestClassifier, names: list[str], depth: int) -> Fores
 
 
 def tree(library: Any) -> Tree:
-    """Return our form of one tree."""
+    """Convert one tree."""
     leaf = library.children_left < 0
     return Tree(
         feature=np.where(leaf, -1, library.feature).astype(np.int64),
@@ -94,7 +94,7 @@ def tree(library: Any) -> Tree:
 
 
 def ours_one(bench: Bench) -> Callable[[int], Matrix]:
-    """Score single lines."""
+    """Return a function that scores a single line."""
     model, encoding = bench.model, encoding_of(bench.model)
     schema = model.fields.schema
 
@@ -115,23 +115,23 @@ def ours_all(bench: Bench) -> Matrix:
 
 def microseconds(score: Callable[[int], object], times: int) -> float:
     """Return the median time of scoring one row."""
-    taken = []
+    durations = []
     for at in range(times):
         start = time.perf_counter()
         score(at)
-        taken.append(time.perf_counter() - start)
-    return 1e6 * statistics.median(taken)
+        durations.append(time.perf_counter() - start)
+    return 1e6 * statistics.median(durations)
 
 
 def per_second(score: Callable[[], object], n_rows: int) -> float:
-    """Return how many rows are scored in a second."""
+    """Return the number of rows scored per second."""
     start = time.perf_counter()
     score()
     return n_rows / (time.perf_counter() - start)
 
 
 def measure(given: argparse.Namespace) -> Iterator[Figure]:
-    """Check that all three agree, then time them in turn."""
+    """Check that all three agree, then time them alternately."""
     from pypmml import Model
 
     bench = Bench.of(given, given.rows)
@@ -155,13 +155,13 @@ def measure(given: argparse.Namespace) -> Iterator[Figure]:
     what = f"one row, {given.trees} trees of depth {given.depth}, p50"
     yield Figure(what, "us", ours, "scikit-learn", sklearn, "less")
     yield Figure(what, "us", ours, "pypmml", pypmml, "less")
-    some = bench.records[:2000]
+    part = bench.records[:2000]
     bulk = [
         (
             per_second(lambda: ours_all(bench), len(asked)),
             per_second(lambda: bench.model.predict(asked), len(asked)),
             per_second(lambda: library(asked), len(asked)),
-            per_second(lambda: [other.predict(record) for record in some], len(some)),
+            per_second(lambda: [other.predict(record) for record in part], len(part)),
         )
         for _ in rounds
     ]

@@ -1,9 +1,9 @@
-"""How soon an acknowledged event shows in an answer, with real processes and a real broker.
+"""Time from the acknowledgement of an event to its effect, with real processes and broker.
 
-Events arrive open-loop, at a fixed rate, in POST requests of their own or a few together.  One
-in ten comes from a user who has never been seen; the time from its acknowledgement until
-``/recommend/<user>`` answers 200 is the freshness.  A poll takes a few milliseconds, so the
-figure is too large by up to one round of polling, which is printed beside it.
+Events are sent open-loop at a fixed rate, in POST requests of one or a few events.  One in ten is
+of a new user; freshness is the time from its acknowledgement until ``/recommend/<user>`` replies
+200.  Polling takes a few milliseconds, so the figure is too large by up to one round of polling,
+which is printed with it.
 
     python -m benchmarks.freshness [--rate 100] [--seconds 60]
 """
@@ -31,20 +31,20 @@ from tests.integration.stack import Stack, stack, wait_until
 
 USERS, ITEMS, PAST = 2000, 1000, 40_000
 WARM_UP_EVENTS = 200
-#: Seconds after which a newcomer who is not known yet is an error.
+#: Seconds after which a new user that is still unknown is an error.
 LONGEST = 60.0
 
 
 @dataclass
 class Sample:
-    """Newcomers on their way, and how long those took that have arrived."""
+    """New users that are not visible yet, and the freshness of those that are."""
 
     waiting: deque[tuple[str, float]] = field(default_factory=deque)
     seconds: list[float] = field(default_factory=list)
     rounds: list[float] = field(default_factory=list)
 
     def poll(self, port: int, done: threading.Event) -> None:
-        """Ask for each waiting newcomer in turn until told to end and all have arrived."""
+        """Poll for each waiting new user until `done` is set and all are visible."""
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         while self.waiting or not done.is_set():
             started = time.perf_counter()
@@ -66,7 +66,7 @@ class Sample:
 
 
 def send(port: int, rate: float, count: int, sample: Sample, draw: random.Random) -> float:
-    """Send events on schedule; returns the rate that was reached."""
+    """Send events on schedule; return the achieved rate."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     started, sent = time.perf_counter(), 0
     while sent < count:
@@ -88,7 +88,7 @@ def send(port: int, rate: float, count: int, sample: Sample, draw: random.Random
 
 
 def post(connection: http.client.HTTPConnection, body: str) -> None:
-    """POST lines and insist on their acknowledgement."""
+    """POST lines; raise unless they are acknowledged."""
     connection.request("POST", "/ingest", body, {"Content-Type": "text/csv"})
     reply = connection.getresponse()
     if reply.status != 204:
@@ -98,7 +98,7 @@ def post(connection: http.client.HTTPConnection, body: str) -> None:
 
 
 def prepare(loop: Stack, draw: random.Random) -> int:
-    """Train a model, start speed and serving, warm them up; returns serving's port."""
+    """Train a model, start and warm up speed and serving; return serving's port."""
     loop.start("serving")
     wait_until(lambda: loop.status_of("/livez") == 200, "serving answers")
     lines = [f"u{draw.randrange(USERS)},i{int(ITEMS * draw.random() ** 2)},1" for _ in range(PAST)]
@@ -114,7 +114,7 @@ def prepare(loop: Stack, draw: random.Random) -> int:
 
 
 def sampled(port: int, rate: float, count: int, draw: random.Random) -> tuple[Sample, float]:
-    """Send events while newcomers are looked for; returns the sample and the rate reached."""
+    """Send events while polling for new users; return the sample and the achieved rate."""
     sample = Sample()
     with alongside(partial(sample.poll, port)):
         reached = send(port, rate, count, sample, draw)
@@ -122,7 +122,7 @@ def sampled(port: int, rate: float, count: int, draw: random.Random) -> tuple[Sa
 
 
 def measure(given: argparse.Namespace) -> Iterator[Figure]:
-    """Run the whole; yields median and tail."""
+    """Measure; yield median and tail."""
     draw = random.Random(11)
     with (
         tempfile.TemporaryDirectory(prefix="freshness-") as folder,
@@ -131,14 +131,14 @@ def measure(given: argparse.Namespace) -> Iterator[Figure]:
     ):
         port = prepare(loop, draw)
         sample, reached = sampled(port, given.rate, int(given.rate * given.seconds), draw)
-    found = np.array(sample.seconds)
+    seconds = np.array(sample.seconds)
     notes = {
         "events/s": round(reached),
-        "newcomers": len(found),
+        "newcomers": len(seconds),
         "round of polling": f"{np.median(sample.rounds):.4f} s",
     }
     for name, quantile, asked in (("p50", 0.5, "1 s"), ("p90", 0.9, ""), ("p99", 0.99, "3 s")):
-        value = float(np.quantile(found, quantile))
+        value = float(np.quantile(seconds, quantile))
         yield Figure(f"acknowledged to visible, {name}", "s", [value], asked=asked, notes=notes)
 
 

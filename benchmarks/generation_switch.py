@@ -1,11 +1,11 @@
-"""What a switch to a new generation costs those who are asking meanwhile.
+"""Latency and memory during a switch to a new generation.
 
     python -m benchmarks.generation_switch [--items 1000000] [--factors 50]
 
-Eight clients ask ``/recommend`` without a pause.  First for some seconds with one generation,
-then as long again while a new one, of the same size, is published: it is loaded aside, verified
-and swapped in.  A failed request ends the benchmark without a figure, and so does a switch that
-does not happen within the load.  Memory is the process's, looked at ten times a second.
+Eight clients request ``/recommend`` in a closed loop: first for some seconds with one generation,
+then for the same time while a new one of the same size is published, loaded, verified and
+swapped in.  A failed request, or a switch that does not happen within this time, ends the
+benchmark without a figure.  The process's memory is sampled ten times a second.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ from common.store.generations import ModelStore
 CLIENTS = 8
 #: Seconds of load before the new generation is published.
 LEAD = 1.0
-#: Seconds between two looks at the memory.
+#: Interval of sampling the memory.
 PERIOD = 0.1
 
 
-def asked(server: ServingProcess, given: argparse.Namespace) -> subprocess.Popen[str]:
-    """Start the clients."""
+def start_clients(server: ServingProcess, given: argparse.Namespace) -> subprocess.Popen[str]:
+    """Start the clients' process."""
     plan = load.Plan(server.port, given.seconds, CLIENTS)
     return load.start(plan, "/recommend/u%d", given.users)
 
 
 def measure(given: argparse.Namespace) -> Iterator[Figure]:
-    """Yield the tail of latency, and memory, with a switch against without."""
+    """Yield the tail of latency and the memory, with a switch compared with without."""
     shape = Shape(given.items, given.users, given.factors)
     tails: list[list[float]] = [[], []]
     sizes: list[list[float]] = [[], []]
     with tempfile.TemporaryDirectory(prefix="switch-") as folder:
-        place = Path(folder) / "store"
-        write_generation(place, make(shape), 1000)
-        with ServingProcess(place) as server:
-            load.outcome(asked(server, given))
+        store_folder = Path(folder) / "store"
+        write_generation(store_folder, make(shape), 1000)
+        with ServingProcess(store_folder) as server:
+            load.outcome(start_clients(server, given))
             for number in range(given.rounds):
-                write_generation(place, make(shape, seed=number + 2), 1001 + number)
+                write_generation(store_folder, make(shape, seed=number + 2), 1001 + number)
                 with memory.watched(server.memory_mb, PERIOD) as steady:
-                    tails[1].append(load.outcome(asked(server, given))["p99_ms"])
+                    tails[1].append(load.outcome(start_clients(server, given))["p99_ms"])
                 with memory.watched(server.memory_mb, PERIOD) as switching:
-                    tails[0].append(switched(server, place, 1001 + number, given))
+                    tails[0].append(switched(server, store_folder, 1001 + number, given))
                 sizes[0].append(switching.parts["RSS"])
                 sizes[1].append(steady.parts["RSS"])
     notes = {"clients": CLIENTS, "items": shape.n_items, "factors": shape.n_factors}
@@ -60,18 +60,18 @@ def measure(given: argparse.Namespace) -> Iterator[Figure]:
 
 
 def switched(
-    server: ServingProcess, place: Path, generation: int, given: argparse.Namespace
+    server: ServingProcess, store_folder: Path, generation: int, given: argparse.Namespace
 ) -> float:
-    """Publish a generation under load; returns the latency's tail."""
-    running = asked(server, given)
-    found = ModelStore(str(place)).get(generation)
-    publish = threading.Timer(LEAD, server.publish, (found,))
+    """Publish a generation under load; return the tail of latency."""
+    running = start_clients(server, given)
+    published = ModelStore(str(store_folder)).get(generation)
+    publish = threading.Timer(LEAD, server.publish, (published,))
     publish.start()
     tail = load.outcome(running)["p99_ms"]
     publish.join()
-    status, told = server.get("/status")
-    if status != 200 or told["generation"] != generation:
-        message = f"the switch to {generation} did not happen: {status} {told}"
+    status, reply = server.get("/status")
+    if status != 200 or reply["generation"] != generation:
+        message = f"the switch to {generation} did not happen: {status} {reply}"
         raise RuntimeError(message)
     return tail
 

@@ -1,11 +1,11 @@
-"""How time and memory grow: with items, features, users, events, and the length of history.
+"""Growth of time and memory with items, features, users, events, and length of history.
 
     python -m benchmarks.growth
 
-Each curve has sizes that double, and an exponent: the slope of a straight line through
-their logarithms.  1 is in proportion; below 1 something fixed still weighs.  What serving does
-is asked of its real process, one request at a time; training is ``Batch.run`` on history rows,
-and its memory that of this process and of Spark's, in all, at the greatest.
+Each curve has doubling sizes, and an exponent: the slope of a straight line through their
+logarithms.  1 means proportional; below 1 a fixed part is significant.  Serving is measured by its
+real process, one request at a time.  Training is ``Batch.run`` on history rows; its memory is the
+peak of this process and Spark's together.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from benchmarks.serving_process import ServingProcess
 from common.runtime.configuration import load
 
 QUERIES = 100
-#: Seconds between two looks at the memory.
+#: Interval of sampling the memory.
 PERIOD = 0.02
 
 
 def serving(
     shapes: Sequence[als_data.Shape], sizes: Sequence[int], by: str, rounds: int
 ) -> Iterator[Curve]:
-    """Yield what serving models of these shapes costs: the least time, and the most memory."""
+    """Yield the curves of serving models of these shapes: minimal times and maximal memory."""
     queries, starts, peaks = [], [], []
     for shape in shapes:
         with tempfile.TemporaryDirectory(prefix="growth-") as folder:
@@ -56,7 +56,7 @@ def serving(
 
 
 def serving_costs(store: Path, n_users: int) -> tuple[float, float, float]:
-    """Serve a generation: seconds of a query, seconds to ready, megabytes."""
+    """Serve a generation; return seconds of a query, seconds to ready, megabytes."""
     with ServingProcess(store, {"als.top_n.approximate_above_items": 1 << 40}) as process:
         query = query_seconds(process.port, n_users)
         return query, process.seconds_to_ready, process.memory_mb()["RSS"]
@@ -80,7 +80,7 @@ def query_seconds(port: int, n_users: int) -> float:
 
 
 def folding(sizes: Sequence[int]) -> Iterator[Curve]:
-    """Yield what a micro-batch costs by its events."""
+    """Yield the curves of a micro-batch by its events."""
     random = np.random.default_rng(1)
     options = argparse.Namespace(users=50_000, items=10_000, features=50)
     users, items = (
@@ -100,7 +100,7 @@ def folding(sizes: Sequence[int]) -> Iterator[Curve]:
 
 
 def training(sizes: Sequence[int]) -> Iterator[Curve]:
-    """Yield what a generation costs by the ratings in the history."""
+    """Yield the curves of a generation by the ratings in the history."""
     settings = load(flags={"als.hyperparams.features": 50, "ml.eval.test_fraction": 0})
     times, peaks = [], []
     with session() as spark, tempfile.TemporaryDirectory() as folder:
@@ -108,7 +108,7 @@ def training(sizes: Sequence[int]) -> Iterator[Curve]:
             work = batch.Work(size, users=50_000, items=10_000, features=50, iterations=10, seed=1)
             history = as_history(spark, batch.history(work), Path(folder))
             run_once = partial(generation_seconds, settings, history, Path(folder))
-            run_once()  # Java compiles what it meets often
+            run_once()  # Warms up Java's compiler.
             times.append(min(run_once() for _ in range(2)))
             peaks.append(peak_mb(run_once))
     yield Curve("a generation", "ratings in history", "s", sizes, times)
@@ -116,14 +116,14 @@ def training(sizes: Sequence[int]) -> Iterator[Curve]:
 
 
 def peak_mb(work: Callable[[], object]) -> float:
-    """Do some work and return the greatest memory of this process and its children meanwhile."""
+    """Call `work`; return the peak memory of this process and its children."""
     with memory.watched(lambda: {"RSS": memory.of(os.getpid()).rss / 1e6}, PERIOD) as greatest:
         work()
     return greatest.total
 
 
 def curves(given: argparse.Namespace) -> Iterator[Curve]:
-    """Yield all curves, of so many sizes that double from a share of the usual ones."""
+    """Yield all curves, with doubling sizes that start at a share of the usual ones."""
 
     def doubling(first: int) -> list[int]:
         return [int(first * given.share) << step for step in range(given.steps)]
@@ -143,21 +143,21 @@ def curves(given: argparse.Namespace) -> Iterator[Curve]:
 
 
 def figure(curve: Curve) -> Figure:
-    """Return the exponent, with the curve beside it."""
+    """Return the figure of a curve's exponent, with the curve as notes."""
     pairs = zip(curve.sizes, curve.values, strict=True)
     points = {f"{size:,}": f"{value:.3g} {curve.unit}" for size, value in pairs}
     return Figure(f"{curve.what} by {curve.by}", "exponent", [curve.exponent], notes=points)
 
 
 def measure(given: argparse.Namespace) -> Iterator[Figure]:
-    """Yield an exponent for each curve, and draw them where files are asked for."""
-    found = []
+    """Yield the exponent of each curve; plot the curves if ``--out`` is given."""
+    measured = []
     for curve in curves(given):
-        found.append(curve)
+        measured.append(curve)
         yield figure(curve)
     if given.out is not None:
         given.out.mkdir(parents=True, exist_ok=True)
-        growth_plot.draw(found, given.out / "growth-curves.png")
+        growth_plot.draw(measured, given.out / "growth-curves.png")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Curves of cost by size, drawn so that their slopes can be compared."""
+"""Plots curves of cost by size with comparable slopes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ COLUMNS = 3
 
 @dataclass(frozen=True)
 class Curve:
-    """What something costs, in a unit, at several sizes of something else."""
+    """The cost of an operation at several sizes."""
 
     what: str
     by: str
@@ -27,13 +27,13 @@ class Curve:
 
     @property
     def exponent(self) -> float:
-        """Slope of a straight line through the logarithms."""
+        """The slope of a straight line through the logarithms."""
         slope, _ = np.polyfit(np.log(self.sizes), np.log(self.values), 1)
         return float(slope)
 
 
 def draw(curves: Sequence[Curve], path: Path) -> None:
-    """Draw each curve in logarithmic axes of its own, all with the same ratio of ends."""
+    """Plot each curve in its own logarithmic axes, all with the same ratio of their ends."""
     import matplotlib as mpl
 
     mpl.use("Agg")

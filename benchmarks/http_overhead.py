@@ -1,12 +1,12 @@
-"""What the serving layer adds to a small request: requests per second, beside the bare ones.
+"""Overhead of the serving layer for small requests: requests per second against bare servers.
 
     python -m benchmarks.http_overhead [--rounds 3] [--seconds 5] [--connections 32]
 
-``probe`` is ``/livez`` and ``route`` an ordinary request (``/distinct/a``) of the serving
-layer's server with its application; ``flask`` the same route in a bare Flask application under
-granian's WSGI interface with as many threads; ``wsgi`` a bare WSGI function there.  Each server
-is a process of its own; rounds are interleaved, and the median of each is printed with its ratio
-to ``flask``.
+``probe`` is ``/livez`` and ``route`` an ordinary request (``/distinct/a``) of the serving layer's
+server with its application; ``flask`` is the same route in a bare Flask application under
+granian's WSGI interface with the same number of threads; ``wsgi`` is a bare WSGI function there.
+Each server is a process of its own.  Rounds are interleaved; the median of each is printed with
+its ratio to ``flask``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from common.base.paths import ROOT
 THREADS = 8
 START_SECONDS = 30
 SERVERS = ("bridge", "flask", "wsgi")
-#: What is measured: a server and a path.
+#: Server and path of each measurement.
 MEASURED = {
     "probe": ("bridge", "/livez"),
     "route": ("bridge", "/distinct/a"),
@@ -36,7 +36,7 @@ MEASURED = {
 
 
 def wsgi(environ: object, start_response: object) -> Iterable[bytes]:
-    """Answer with an empty body, and nothing else."""
+    """Reply with an empty body."""
     start_response("200 OK", [("content-length", "0")])  # type: ignore[operator]
     return (b"",)
 
@@ -73,14 +73,14 @@ def bare_flask() -> object:
 
 
 def _run_bridge(port: int) -> None:
-    from common import config
+    from common.runtime.configuration import load as configuration
     from serving_layer.apps.wordcount import Serving
     from serving_layer.run.app import create_app
     from serving_layer.transport.server import HttpServer, limits
     from serving_layer.transport.sockets import bind
     from tests.serving_layer.held import Held
 
-    settings = config.load(
+    settings = configuration(
         flags={"app": "wordcount", "serving.api.threads": THREADS}, environment={}
     )
     model = Serving(settings)
@@ -91,7 +91,7 @@ def _run_bridge(port: int) -> None:
 
 @contextmanager
 def serving(kind: str, port: int) -> Iterator[None]:
-    """Run a server's process while the block lasts, which begins when it listens."""
+    """Run a server's process during the block; the block starts when the server listens."""
     command = [sys.executable, __file__, "--serve", kind, str(port)]
     process = subprocess.Popen(command, cwd=ROOT, env={"PYTHONPATH": f"{ROOT}:{ROOT}/benchmarks"})
     try:
@@ -103,7 +103,7 @@ def serving(kind: str, port: int) -> Iterator[None]:
 
 
 def wait_for(process: subprocess.Popen[bytes], port: int) -> None:
-    """Wait until a process listens; raises where it ends before or takes too long."""
+    """Wait until a process listens; raises if it ends first or takes too long."""
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         with socket.socket() as probe:
@@ -115,7 +115,7 @@ def wait_for(process: subprocess.Popen[bytes], port: int) -> None:
 
 
 def main() -> None:
-    """Measure, or serve for the process that measures."""
+    """Measure, or serve as a child of the measuring process."""
     if sys.argv[1:2] == ["--serve"]:
         run_server(sys.argv[2], int(sys.argv[3]))
         return
@@ -128,8 +128,8 @@ def main() -> None:
 
 
 def figures(given: argparse.Namespace) -> Iterator[report.Figure]:
-    """Yield requests per second of each, beside the bare Flask route's."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in MEASURED}
+    """Yield the requests per second of each, compared with the bare Flask route's."""
+    outcomes: dict[str, list[dict[str, float]]] = {name: [] for name in MEASURED}
     with ExitStack() as stack:
         for number, kind in enumerate(SERVERS):
             stack.enter_context(serving(kind, given.port + number))
@@ -137,8 +137,10 @@ def figures(given: argparse.Namespace) -> Iterator[report.Figure]:
             for name, (kind, path) in MEASURED.items():
                 port = given.port + SERVERS.index(kind)
                 plan = load.Plan(port, given.seconds, given.connections)
-                found[name].append(load.outcome(load.start(plan, path)))
-    rates = {name: [one["requests_per_second"] for one in found[name]] for name in MEASURED}
+                outcomes[name].append(load.outcome(load.start(plan, path)))
+    rates = {
+        name: [outcome["requests_per_second"] for outcome in outcomes[name]] for name in MEASURED
+    }
     for name, values in rates.items():
         yield report.Figure(
             what=name,
@@ -146,7 +148,7 @@ def figures(given: argparse.Namespace) -> Iterator[report.Figure]:
             values=values,
             peer="" if name == "flask" else "flask",
             peer_values=() if name == "flask" else rates["flask"],
-            notes={p: f"{found[name][-1][f'{p}_ms']:.2f} ms" for p in ("p50", "p99")},
+            notes={p: f"{outcomes[name][-1][f'{p}_ms']:.2f} ms" for p in ("p50", "p99")},
         )
 
 

@@ -1,7 +1,7 @@
-"""K-means: one generation of each engine against the bare library's fit, over several sizes.
+"""K-means: a generation of each engine against the bare library's fit, at several sizes.
 
-The sizes together are the curve by which `kmeans.engine_max_cells` was chosen: seconds of both
-engines on the same events, and the driver's memory for each cell.
+The default of `kmeans.engine_max_cells` was chosen by these curves: seconds of both engines on
+the same events, and the driver's memory per cell.
 
     python -m benchmarks.kmeans [--sizes 100000 1000000] [--engines sklearn mllib]
 """
@@ -33,7 +33,7 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Work:
-    """What is clustered."""
+    """Size of data and model."""
 
     rows: int
     features: int
@@ -42,11 +42,11 @@ class Work:
 
 
 def points(work: Work) -> Matrix:
-    """Draw points about as many places as there are clusters to find."""
+    """Draw points around as many centers as there are clusters to find."""
     random = np.random.default_rng(SEED)
-    places = random.normal(scale=3, size=(work.k, work.features))
+    centers = random.normal(scale=3, size=(work.k, work.features))
     noise = random.normal(size=(work.rows, work.features))
-    drawn: Matrix = (places[random.integers(work.k, size=work.rows)] + noise).round(4)
+    drawn: Matrix = (centers[random.integers(work.k, size=work.rows)] + noise).round(4)
     return drawn
 
 
@@ -68,7 +68,7 @@ def configured(work: Work, engine: str) -> Settings:
 
 
 def bare_sklearn(drawn: Matrix, settings: Settings) -> None:
-    """Fit by scikit-learn alone, on a matrix."""
+    """Fit a matrix by bare scikit-learn."""
     kmeans = settings.section("kmeans")
     KMeans(
         kmeans.hyperparams.k, max_iter=kmeans.iterations, n_init=1, random_state=settings.ml.seed
@@ -76,7 +76,7 @@ def bare_sklearn(drawn: Matrix, settings: Settings) -> None:
 
 
 def bare_mllib(frame: DataFrame, settings: Settings) -> None:
-    """Fit by MLlib alone, on a cached frame of vectors."""
+    """Fit a cached DataFrame of vectors by bare MLlib."""
     from pyspark.ml.clustering import KMeans as SparkKMeans
 
     kmeans = settings.section("kmeans")
@@ -84,7 +84,7 @@ def bare_mllib(frame: DataFrame, settings: Settings) -> None:
 
 
 def contest(spark: SparkSession, engine: str, work: Work) -> Contest:
-    """Return one contest."""
+    """Return the contest of one engine."""
     settings, drawn = configured(work, engine), points(work)
     fit: Fit
     if engine == "sklearn":

@@ -1,7 +1,7 @@
-"""K-means on the Shuttle readings: quality against the bare libraries, and the lambda property.
+"""K-means on the Shuttle data: quality against the bare libraries, and the lambda property.
 
-Silhouettes are of the same 20,000 readings.  Two models are compared by the adjusted Rand index
-of how they put all readings together: 1 is alike, 0 is chance.
+Silhouettes are computed on the same 20,000 readings.  Two models are compared by the adjusted
+Rand index of their clusterings of all readings: 1 means equal, 0 chance.
 
     python -m benchmarks.kmeans_quality [--k 10] [--runs 5]
 """
@@ -38,7 +38,7 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Bench:
-    """The readings, and what trains on them."""
+    """The readings and the layers."""
 
     layers: Layers
     columns: tuple[str, ...]
@@ -65,7 +65,7 @@ class Bench:
 
 
 def labels(model: Serving, lines: Sequence[str]) -> tuple[Matrix, Labels]:
-    """Return the points of lines in the model's space, and the row of each one's cluster."""
+    """Return the points of lines in the model's space, and the row of each point's cluster."""
     points = model.loaded.transformation.points(parse(pa.array(lines), model.schema)[0])[0]
     return points, model.loaded.clusters.nearest(points)
 
@@ -74,8 +74,8 @@ def bare_labels(engine: str, bench: Bench, points: Matrix) -> Labels:
     """Cluster points by the bare library."""
     given = bench.given
     if engine == "sklearn":
-        found = KMeans(given.k, max_iter=30, n_init=given.runs, random_state=1).fit(points)
-        return np.asarray(found.labels_, np.int64)
+        fitted = KMeans(given.k, max_iter=30, n_init=given.runs, random_state=1).fit(points)
+        return np.asarray(fitted.labels_, np.int64)
     from pyspark.ml.clustering import KMeans as SparkKMeans
 
     frame = vectors(bench.layers.spark, points).cache()
@@ -87,18 +87,20 @@ def bare_labels(engine: str, bench: Bench, points: Matrix) -> Labels:
 
 
 def quality(bench: Bench, engine: str) -> Figure:
-    """Compare the silhouettes of our model and of the bare library's."""
+    """Compare the silhouettes of our model and the bare library's."""
     settings = bench.settings(engine)
     points, ours = labels(serve(settings, bench.layers.train(settings, bench.lines)), bench.lines)
     theirs = bare_labels(engine, bench, points)
     chosen = np.random.default_rng(1).choice(len(points), min(SAMPLE, len(points)), replace=False)
-    scores = [float(silhouette_score(points[chosen], found[chosen])) for found in (ours, theirs)]
+    scores = [
+        float(silhouette_score(points[chosen], clustering[chosen])) for clustering in (ours, theirs)
+    ]
     what = f"silhouette, {engine}, k = {bench.given.k}"
     return Figure(what, "", scores[:1], f"bare {engine}", scores[1:], "within 1 %")
 
 
 def agreement(bench: Bench, order: str) -> Iterator[Figure]:
-    """Compare with batch(all): what batch(90 %) and the speed layer make of the same readings."""
+    """Compare the clusterings of batch(90 %) + speed(10 %) with that of batch(all)."""
     cut = round(len(bench.lines) * 0.9)
     reference, models = bench.layers.lambda_models(
         bench.settings(), bench.settings(seed=2), bench.lines
@@ -114,7 +116,7 @@ def agreement(bench: Bench, order: str) -> Iterator[Figure]:
 
 
 def error(model: Serving, reference: Serving, lines: Sequence[str]) -> float:
-    """Sum the squared distances, in the reference's space, of lines to the means of clusters."""
+    """Return the sum of squared distances to the centers, in the reference's space."""
     _, rows = labels(model, lines)
     points, _ = labels(reference, lines)
     scale, offset = rescaling(model, reference)
@@ -123,16 +125,21 @@ def error(model: Serving, reference: Serving, lines: Sequence[str]) -> float:
 
 
 def rescaling(model: Serving, reference: Serving) -> tuple[Matrix, Matrix]:
-    """Return what turns a model's standardised coordinates into the reference's."""
+    """Return scale and offset from a model's standardised coordinates to the reference's."""
     mine, theirs = (
-        np.array([[one.low, one.high - one.low] for one in each.loaded.transformation.coordinates])
-        for each in (model, reference)
+        np.array(
+            [
+                [coordinate.low, coordinate.high - coordinate.low]
+                for coordinate in either.loaded.transformation.coordinates
+            ]
+        )
+        for either in (model, reference)
     )
     return mine[:, 1] / theirs[:, 1], (mine[:, 0] - theirs[:, 0]) / theirs[:, 1]
 
 
 def measure(given: argparse.Namespace) -> Iterator[Figure]:
-    """Compare quality, then layers."""
+    """Yield quality and lambda property."""
     readings = shuttle(paths.home() / "cache")
     lines = readings.lines[: given.lines]
     with session() as spark, tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,6 @@
-"""The three layers of a family in one process, without a broker: train, serve, follow.
+"""Runs the three layers of a family in one process, without a broker: train, serve, follow.
 
-The family is the one that the settings name; history is lines, made here into rows as they come
-from the input topic.
+The settings name the family; lines become rows of the history here.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ from speed_layer.api import Events
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-#: Milliseconds since 1970 at which everything happens.
+#: Timestamp of all events and generations, in milliseconds since 1970.
 NOW = 1_700_000_000_000
 TOPIC_ID = "benchmark"
 
 
 @contextmanager
 def session() -> Iterator[SparkSession]:
-    """Run Spark with the layers' own properties, and a heap that holds a bare fit's data."""
+    """Run Spark with the layers' properties, and a heap that is large enough for a bare fit."""
     from pyspark.sql import SparkSession
 
     os.environ["PYSPARK_PYTHON"] = sys.executable
@@ -60,22 +59,22 @@ def session() -> Iterator[SparkSession]:
 def rows_of(
     lines: Sequence[str], times: NDArray[np.int64] | None = None, partitions: int = 1
 ) -> pa.Table:
-    """Return lines as rows of the input topic, dealt out to its partitions in turn.
+    """Return lines as rows of the input topic, distributed round robin over its partitions.
 
     Parameters
     ----------
     lines : sequence of str
         The records' values.
     times : ndarray of int64, optional
-        Milliseconds since 1970 of each; all at :data:`NOW` where they are not given.
+        Milliseconds since 1970 of each line; :data:`NOW` by default.
     partitions : int
-        How many the topic has.
+        Number of partitions.
     """
-    at = np.arange(len(lines))
+    numbers = np.arange(len(lines))
     return pa.table(
         {
-            "partition": pa.array((at % partitions).astype(np.int32)),
-            "offset": pa.array(at // partitions),
+            "partition": pa.array((numbers % partitions).astype(np.int32)),
+            "offset": pa.array(numbers // partitions),
             "timestamp": pa.array(np.full(len(lines), NOW) if times is None else times),
             "key": pa.nulls(len(lines), pa.string()),
             "value": pa.array(lines, pa.string()),
@@ -84,7 +83,7 @@ def rows_of(
 
 
 def as_history(spark: SparkSession, rows: pa.Table, folder: Path) -> HistorySplit:
-    """Write rows in four row groups, and return them as the batch layer has its history."""
+    """Write rows to a file with four row groups, and return them as a split history."""
     path = Path(tempfile.mkdtemp(dir=folder)) / "history.parquet"
     topic = pa.array([TOPIC_ID] * len(rows))
     table = rows.append_column("topic_id", topic)
@@ -111,7 +110,7 @@ def build(settings: Settings, history: HistorySplit, directory: Path) -> Built:
 
 
 def serve(settings: Settings, generation: Generation) -> Any:
-    """Load a generation as the serving layer does; returns the family's ``Serving``."""
+    """Load a generation as the serving layer does; return the family's ``Serving``."""
     model = family_module(settings.app, "serving_layer", ("Serving",)).Serving(settings)
     model.load(stored(generation))
     return model
@@ -133,7 +132,7 @@ def follow(
 
 @dataclass(frozen=True)
 class Layers:
-    """What trains, where generations go, and the size of the speed layer's micro-batches."""
+    """Spark, a folder for generations, and the size of the speed layer's micro-batches."""
 
     spark: SparkSession
     folder: Path
@@ -150,10 +149,10 @@ class Layers:
     def lambda_models(
         self, settings: Settings, other_seed: Settings, lines: Sequence[str]
     ) -> tuple[Any, dict[str, Any]]:
-        """Return the model of batch(all), and by name those that it is compared with.
+        """Return the model of batch(all), and the models to compare with it, by name.
 
-        Beside batch and speed together stand two that give the scale: what the first 90 %
-        alone reach, and a second batch(all) that differs in its seed only.
+        Besides batch and speed together, two models give the scale: batch on the first 90 %
+        alone, and a second batch(all) with another seed.
         """
         cut = round(len(lines) * 0.9)
         first = self.train(settings, lines[:cut])

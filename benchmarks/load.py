@@ -1,12 +1,12 @@
-"""Requests over many connections from one thread, as many as a server answers or at a rate.
+"""Load generator: requests over many connections from one thread, closed or open loop.
 
     python -m benchmarks.load --port 8080 --path /livez --connections 8
     python -m benchmarks.load --port 8080 --path /recommend/u%d --numbers 100000 --rate 500
 
-Closed loop (no ``--rate``): each connection sends its next request when the one before has been
-answered.  Open loop: requests are due at random moments, on average ``--rate`` a second, whether
-or not the server keeps up; latency counts from the moment a request is due.  The client is one
-epoll loop, to take as little as it can from the cores that it shares with the server.
+Closed loop (no ``--rate``): each connection sends its next request when the previous one is
+answered.  Open loop: requests are due at random times, on average ``--rate`` per second, whether
+or not the server keeps up; latency counts from the time at which a request is due.  The client is
+one epoll loop, to use as little as possible of the cores that it shares with the server.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from common.base.paths import ROOT
 
 @dataclass(frozen=True)
 class Plan:
-    """What to send: for so many seconds, over so many connections, in a closed or open loop."""
+    """Duration, connections, and rate (None for a closed loop) of a load."""
 
     port: int
     seconds: float
@@ -39,7 +39,7 @@ class Plan:
 
 @dataclass
 class Result:
-    """What came back."""
+    """Latencies of successful replies, and numbers of other replies by status."""
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
@@ -47,11 +47,11 @@ class Result:
 
     @property
     def rate(self) -> float:
-        """Good replies per second."""
+        """Successful replies per second."""
         return len(self.latencies) / self.seconds
 
     def milliseconds(self, percent: float) -> float:
-        """Return a percentile of the good replies' latencies."""
+        """Return a percentile of the successful replies' latencies."""
         return float(np.percentile(self.latencies, percent)) * 1000
 
     def summary(self) -> dict[str, object]:
@@ -66,7 +66,7 @@ class Result:
 
 
 class _Connection:
-    """One connection and the request that it waits for."""
+    """One connection with at most one request in flight."""
 
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port))
@@ -75,12 +75,12 @@ class _Connection:
         self._received = b""
 
     def send(self, request: bytes, due: float) -> None:
-        """Send a request that was due at some moment."""
+        """Send a request that is due at the given time."""
         self.due = due
         self.socket.sendall(request)
 
     def status(self) -> str | None:
-        """Receive; return the status of a whole reply, None while it is not whole."""
+        """Receive data; return the status of a complete reply, or None while it is incomplete."""
         data = self.socket.recv(1 << 16)
         if not data:
             return "closed"
@@ -143,13 +143,13 @@ class _Loop:
 
 
 def _closed(end: float) -> Iterator[float]:
-    """Yield moments in the past: a request is due whenever a connection is free."""
+    """Yield times in the past: a request is due whenever a connection is free."""
     while time.perf_counter() < end:
         yield 0.0
 
 
 def _open(rate: float, end: float) -> Iterator[float]:
-    """Yield the moments of a Poisson process."""
+    """Yield the times of a Poisson process."""
     random = np.random.default_rng(1)
     due = time.perf_counter()
     while (due := due + random.exponential(1 / rate)) < end:
@@ -162,12 +162,12 @@ def get(path: str) -> bytes:
 
 
 def run(plan: Plan, requests: Sequence[bytes]) -> Result:
-    """Send the requests in turn, from the first again after the last, and return what came."""
+    """Send the requests in a cycle and return the result."""
     return _Loop(plan, requests).run()
 
 
 def start(plan: Plan, path: str, numbers: int = 1) -> subprocess.Popen[str]:
-    """Start a process that runs a plan; ``%d`` in the path becomes numbers below `numbers`."""
+    """Start a process that runs a plan; ``%d`` in the path becomes a random number < `numbers`."""
     command = [sys.executable, "-m", "benchmarks.load", "--port", str(plan.port), "--path", path]
     command += ["--numbers", str(numbers), "--seconds", str(plan.seconds)]
     command += ["--connections", str(plan.connections)]
@@ -176,19 +176,19 @@ def start(plan: Plan, path: str, numbers: int = 1) -> subprocess.Popen[str]:
 
 
 def outcome(process: subprocess.Popen[str]) -> dict[str, float]:
-    """Wait for a process of :func:`start`; returns its figures.
+    """Wait for a process of :func:`start`; return its figures.
 
     Raises
     ------
     RuntimeError
-        If it failed, or a request had an error.
+        If the process failed, or a request had an error.
     """
-    told, _ = process.communicate()
-    found = json.loads(told) if process.returncode == 0 else {"errors": process.returncode}
-    if found.pop("errors"):
-        message = f"the load had errors: {told or 'see above'}"
+    output, _ = process.communicate()
+    figures = json.loads(output) if process.returncode == 0 else {"errors": process.returncode}
+    if figures.pop("errors"):
+        message = f"the load had errors: {output or 'see above'}"
         raise RuntimeError(message)
-    return dict(found)
+    return dict(figures)
 
 
 def main() -> None:

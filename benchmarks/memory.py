@@ -1,4 +1,4 @@
-"""Memory of processes as the kernel counts it: at one moment, and at its greatest."""
+"""Memory of processes by the kernel's accounting: current and peak."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from benchmarks.alongside import alongside
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes of a process and of all that descend from it.
+    """Bytes of a process and its descendants.
 
     Attributes
     ----------
     rss : int
-        Resident: a page that several processes share counts in each of them.
+        Resident set size: a shared page counts fully in each process.
     pss : int
-        Proportional: such a page is split among them, so that sums are what the machine gives.
+        Proportional set size: a shared page is divided among its processes, so that sums are
+        the memory that the machine provides.
     """
 
     rss: int
@@ -28,8 +29,8 @@ class Memory:
 
 
 def of(pid: int) -> Memory:
-    """Return the memory of a process and its descendants; those that have ended have none."""
-    parts = [_sizes(each) for each in _family(pid)]
+    """Return the memory of a process and its descendants; processes that have ended count 0."""
+    parts = [_sizes(descendant) for descendant in _family(pid)]
     return Memory(*(sum(part.get(name, 0) for part in parts) for name in ("Rss:", "Pss:")))
 
 
@@ -47,31 +48,31 @@ def _family(pid: int) -> list[int]:
     except (FileNotFoundError, ProcessLookupError):
         texts = []
     started = [int(child) for text in texts for child in text.split()]
-    return [pid, *(found for child in started for found in _family(child))]
+    return [pid, *(member for child in started for member in _family(child))]
 
 
 @dataclass
-class Greatest:
-    """The one of several readings whose sum was the greatest: sizes by name."""
+class Peak:
+    """The sample with the largest sum: sizes by name."""
 
     parts: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def total(self) -> float:
-        """Its sum."""
+        """The sum."""
         return sum(self.parts.values())
 
 
 @contextmanager
-def watched(read: Callable[[], Mapping[str, float]], period: float) -> Iterator[Greatest]:
-    """Take readings while the block lasts, some seconds apart, and keep the greatest."""
-    found = Greatest()
+def watched(read: Callable[[], Mapping[str, float]], period: float) -> Iterator[Peak]:
+    """Sample during the block, with a period in seconds, and keep the largest sample."""
+    peak = Peak()
 
-    def look(done: threading.Event) -> None:
+    def sample(done: threading.Event) -> None:
         ended = False
         while not ended:
-            found.parts = max(found.parts, read(), key=lambda parts: sum(parts.values()))
+            peak.parts = max(peak.parts, read(), key=lambda parts: sum(parts.values()))
             ended = done.wait(period)
 
-    with alongside(look):
-        yield found
+    with alongside(sample):
+        yield peak

@@ -1,7 +1,7 @@
-"""What every benchmark ends with: a table, a JSON file, a plot, and the conditions it ran under.
+"""Reports a benchmark's figures: table, JSON file, plot, and the conditions of the run.
 
-A benchmark is a module with a function that yields :class:`Figure` and a ``main`` that hands it
-to :func:`run`.  A run that fails prints no figure at all: the error ends it with exit code 1.
+A benchmark is a module with a function that yields :class:`Figure` and a ``main`` that passes it
+to :func:`run`.  A run that fails prints no figures: the error ends it with exit code 1.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ class Figure:
     Attributes
     ----------
     what, unit : str
-        What was measured, and in what.
+        The measured quantity and its unit.
     values : sequence of float
-        Ours, one for each round.
+        Our value in each round.
     peer : str
-        What it is compared with; empty where it stands alone.
+        Name of what it is compared with; empty if there is no comparison.
     peer_values : sequence of float
-        The peer's, from the same rounds.
+        The peer's value in each round.
     asked : str
         The target, in words.
     notes : mapping
-        What else a reader should see beside it: sizes, recall, memory.
+        Further information: sizes, recall, memory.
     """
 
     what: str
@@ -65,19 +65,19 @@ class Figure:
 
     @property
     def median(self) -> float:
-        """Median of our rounds."""
+        """The median of our rounds."""
         return statistics.median(self.values)
 
     @property
     def ratio(self) -> float | None:
-        """Median over the rounds of ours divided by the peer's; None without a peer."""
+        """The median of the rounds' ratios of our value to the peer's; None without a peer."""
         if not self.peer_values:
             return None
         pairs = zip(self.values, self.peer_values, strict=True)
         return statistics.median(ours / peer for ours, peer in pairs)
 
     def line(self) -> str:
-        """Return the line that people read."""
+        """Return the figure as a line of text."""
         text = f"{self.what}: {short(self.median)} {self.unit}"
         if len(self.values) > 1:
             text += f" [{short(min(self.values))} to {short(max(self.values))}]"
@@ -105,15 +105,15 @@ def run(
     Parameters
     ----------
     name : str
-        Of the files.
+        Name of the files.
     measure : callable
-        Gets the arguments and yields figures.
+        Called with the parsed arguments; yields figures.
     parser : ArgumentParser
         With the benchmark's own arguments.
     arguments : sequence of str, optional
         What was given; those of the command line by default.
     **quick
-        Their defaults where ``--quick`` is given.
+        Defaults of these arguments with ``--quick``.
     """
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="write JSON and a plot there")
@@ -126,7 +126,7 @@ def run(
     for figure in measure(given):
         print(f"measured: {figure.what}", file=sys.stderr, flush=True)
         figures.append(figure)
-    # Not before: an error later on makes what was measured before it doubtful.
+    # Printed only at the end: a later error makes earlier figures doubtful.
     for figure in figures:
         print(figure.line())
     if given.out is not None:
@@ -136,12 +136,12 @@ def run(
 
 
 def short(number: float) -> str:
-    """Return a number as people read it, three digits at least."""
+    """Return a number for readers, with at least three digits."""
     return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.3g}"
 
 
 def environment() -> dict[str, object]:
-    """Return machine, load, date and versions."""
+    """Return the conditions of the run: machine, load, date, versions."""
     return {
         "command": " ".join(sys.orig_argv[1:]),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -155,7 +155,7 @@ def environment() -> dict[str, object]:
 
 
 def write(path: Path, conditions: Mapping[str, object], figures: Sequence[Figure]) -> None:
-    """Write figures and the conditions before and after as JSON."""
+    """Write the figures and the conditions before and after the run as JSON."""
     rows = [
         {**asdict(figure), "median": figure.median, "ratio": figure.ratio} for figure in figures
     ]
@@ -165,7 +165,7 @@ def write(path: Path, conditions: Mapping[str, object], figures: Sequence[Figure
 
 
 def plot(path: Path, name: str, figures: Sequence[Figure]) -> None:
-    """Draw medians with the spread of the rounds, ours beside the peer's, one axis for a unit."""
+    """Plot medians with the spread of the rounds, ours and the peer's, one axes per unit."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -191,16 +191,16 @@ def plot(path: Path, name: str, figures: Sequence[Figure]) -> None:
 def _bars(axis: object, unit: str, figures: Sequence[Figure]) -> None:
     for row, figure in enumerate(figures):
         sides = [("ours", figure.values, "#1f5f8b"), (figure.peer, figure.peer_values, "#b9c4cc")]
-        for place, (who, values, colour) in enumerate(sides):
+        for side, (name, values, colour) in enumerate(sides):
             if values:
                 middle = statistics.median(values)
                 spread = [[middle - min(values)], [max(values) - middle]]
-                at = -row - 0.38 * place
-                axis.barh(at, middle, 0.36, xerr=spread, color=colour, capsize=2)  # type: ignore[attr-defined]
-                label = f" {short(middle)} {who}" if figure.peer_values else f" {short(middle)}"
-                axis.text(max(values), at, label, va="center", fontsize=8)  # type: ignore[attr-defined]
-    places = [-row - 0.19 * bool(figure.peer_values) for row, figure in enumerate(figures)]
-    axis.set_yticks(places)  # type: ignore[attr-defined]
+                position = -row - 0.38 * side
+                axis.barh(position, middle, 0.36, xerr=spread, color=colour, capsize=2)  # type: ignore[attr-defined]
+                label = f" {short(middle)} {name}" if figure.peer_values else f" {short(middle)}"
+                axis.text(max(values), position, label, va="center", fontsize=8)  # type: ignore[attr-defined]
+    positions = [-row - 0.19 * bool(figure.peer_values) for row, figure in enumerate(figures)]
+    axis.set_yticks(positions)  # type: ignore[attr-defined]
     axis.set_yticklabels([figure.what for figure in figures], fontsize=8)  # type: ignore[attr-defined]
     axis.set_xlabel(unit)  # type: ignore[attr-defined]
     axis.margins(x=0.35)  # type: ignore[attr-defined]

@@ -1,11 +1,11 @@
-"""How many lines a second ``POST /ingest`` takes, each acknowledged by a real broker.
+"""Lines per second of ``POST /ingest``, acknowledged by a real broker.
 
     python -m benchmarks.rest_ingest [--lines 200000] [--per-request 5000] [--connections 4]
 
-For each Kafka client, in turn: ours (one serving process, several connections, 204 only after
-the broker's acknowledgement) and the bare client, which writes the same lines with the same
-guarantees (``acks=all``, idempotent) from a loop of its own.  Every round's lines are counted
-in the topic afterwards; a round that lost or doubled one is an error, not a figure.
+For each Kafka client, two variants alternate: ours (one serving process, several connections, 204
+only after the broker's acknowledgement), and the bare client, which writes the same lines with
+the same guarantees (``acks=all``, idempotent) in a loop.  The records in the topic are counted
+after every round; a lost or duplicated line is an error.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from common.broker import open_broker
 from stack.local_kafka import LocalKafka
 from tests.integration.stack import Stack, stack, wait_until
 
-#: Kafka clients, and what is asked of each.
+#: Kafka clients with their targets.
 CLIENTS = {"confluent": "50,000", "kafka-python": "15,000"}
 USERS, ITEMS = 100_000, 20_000
 
 
 @dataclass(frozen=True)
 class Load:
-    """How the lines are sent."""
+    """Number of lines, requests' size, connections and rounds."""
 
     lines: int
     per_request: int
@@ -53,21 +53,21 @@ def bodies(load: Load) -> list[bytes]:
     return ["\n".join(lines[at : at + step]).encode() for at in range(0, len(lines), step)]
 
 
-def post_all(port: int, some: Sequence[bytes]) -> None:
-    """POST bodies over one connection and insist on each acknowledgement."""
+def post_all(port: int, request_bodies: Sequence[bytes]) -> None:
+    """POST bodies over one connection; raise unless each is acknowledged."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    for body in some:
+    for body in request_bodies:
         connection.request("POST", "/ingest", body, {"Content-Type": "text/csv"})
         reply = connection.getresponse()
-        told = reply.read()
+        content = reply.read()
         if reply.status != 204:
-            message = f"ingest answered {reply.status}: {told[:200]!r}"
+            message = f"ingest answered {reply.status}: {content[:200]!r}"
             raise RuntimeError(message)
     connection.close()
 
 
 def over_rest(loop: Stack, load: Load, sent: Sequence[bytes]) -> None:
-    """Send everything over several connections at once."""
+    """Send all bodies over several connections in parallel."""
     port = loop.settings.serving.api.port
     parts = [sent[n :: load.connections] for n in range(load.connections)]
     with ThreadPoolExecutor(load.connections) as pool:
@@ -75,7 +75,7 @@ def over_rest(loop: Stack, load: Load, sent: Sequence[bytes]) -> None:
 
 
 def bare(loop: Stack, sent: Sequence[bytes]) -> None:
-    """Write the same lines with the Kafka client alone, keyed by the user."""
+    """Write the same lines by the bare Kafka client, with the user as key."""
     address, topic = loop.settings.input_topic.broker, loop.settings.input_topic.name
     pairs = [(line.split(b",", 1)[0], line) for body in sent for line in body.split(b"\n")]
     write = _bare_confluent if loop.flags["broker.client"] == "confluent" else _bare_kafka_python
@@ -119,7 +119,7 @@ def counted(loop: Stack) -> int:
 
 
 def rate(loop: Stack, load: Load, work: Callable[[], None]) -> float:
-    """Do the work; returns lines per second."""
+    """Call `work`; return lines per second."""
     before, started = counted(loop), time.perf_counter()
     work()
     seconds = time.perf_counter() - started
@@ -131,7 +131,7 @@ def rate(loop: Stack, load: Load, work: Callable[[], None]) -> float:
 
 
 def measure(given: argparse.Namespace) -> Iterator[Figure]:
-    """Run all rounds; yields lines per second for each client, ours against bare."""
+    """Yield the lines per second for each client, ours compared with the bare client's."""
     load = Load(given.lines, given.per_request, given.connections, given.rounds)
     sent = bodies(load)
     rest: dict[str, list[float]] = {client: [] for client in CLIENTS}
@@ -141,9 +141,9 @@ def measure(given: argparse.Namespace) -> Iterator[Figure]:
         LocalKafka(Path(folder), 0) as kafka,
     ):
         for number, client in itertools.product(range(load.rounds), CLIENTS):
-            place = Path(folder) / f"{client}-{number}"
-            place.mkdir()
-            with stack(place, kafka.address, "als", **{"broker.client": client}) as loop:
+            subfolder = Path(folder) / f"{client}-{number}"
+            subfolder.mkdir()
+            with stack(subfolder, kafka.address, "als", **{"broker.client": client}) as loop:
                 ready(loop, sent[0])
                 rest[client].append(rate(loop, load, partial(over_rest, loop, load, sent)))
                 alone[client].append(rate(loop, load, partial(bare, loop, sent)))
@@ -155,7 +155,7 @@ def measure(given: argparse.Namespace) -> Iterator[Figure]:
 
 
 def ready(loop: Stack, body: bytes) -> None:
-    """Start serving, and let it connect to the broker."""
+    """Start serving, and send one request so that it connects to the broker."""
     loop.start("serving")
     wait_until(lambda: loop.status_of("/livez") == 200, "serving answers")
     post_all(loop.settings.serving.api.port, [body])

@@ -1,7 +1,7 @@
-"""The serving layer as a process of its own, and the way by which our updates reach it.
+"""Runs the serving layer as a process, and sends it records of the update topic.
 
-Mostly that is a broker in the process's own memory.  Workers share no such thing: for them there
-is a real broker.
+The records go through a broker in the process's memory; several workers cannot share one, so for
+them there is a real broker.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ READY_SECONDS = 600
 INPUT, UPDATE = "gemsbok.input", "gemsbok.update"
 
 Headers = Sequence[tuple[str, str]]
-#: Key, value and headers.
+#: Key, value and headers of a record.
 Sent = tuple[str, str, Headers]
 
-#: Each line of its standard input becomes a record: its key, value and headers as JSON.
+#: Program that turns each line of its standard input, with key, value and headers as JSON, into a
+#: record.
 _SCRIPT = f"""
 import json, sys, threading
 from common.broker.memory import MemoryBroker
@@ -51,26 +52,26 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-class Way(Protocol):
-    """How the process is started, and how records come onto its update topic."""
+class Transport(Protocol):
+    """Starts the process and sends records to its update topic."""
 
     @property
     def command(self) -> Sequence[str]:
-        """Its beginning."""
+        """The beginning of the process's command."""
 
     @property
     def flags(self) -> Mapping[str, str]:
-        """Settings that say where the topics are."""
+        """The settings of broker and topics."""
 
     def send(self, process: subprocess.Popen[str], records: Sequence[Sent]) -> None:
         """Put records on the update topic."""
 
     def close(self) -> None:
-        """Let go of the broker."""
+        """Disconnect from the broker."""
 
 
-class InMemory:
-    """By its standard input, to a broker in its memory."""
+class MemoryTransport:
+    """Sends records by the process's standard input to a broker in its memory."""
 
     command = (sys.executable, "-c", _SCRIPT)
     flags: Mapping[str, str] = {"input_topic.broker": "memory://here"}
@@ -78,7 +79,7 @@ class InMemory:
     def send(self, process: subprocess.Popen[str], records: Sequence[Sent]) -> None:
         """Put records on the update topic."""
         assert process.stdin is not None
-        # At once, as a producer does: each wakes a thread there that takes Python's lock.
+        # Written in one piece, as by a producer: each write wakes a thread that takes the GIL.
         process.stdin.write("".join(json.dumps(record) + "\n" for record in records))
         process.stdin.flush()
 
@@ -86,8 +87,8 @@ class InMemory:
         """Do nothing: the broker ends with the process."""
 
 
-class InKafka:
-    """By a real broker, in topics that begin with a name of their own."""
+class KafkaTransport:
+    """Sends records by a real broker, in topics with a prefix of their own."""
 
     command = (sys.executable, "-m", "serving_layer")
 
@@ -115,36 +116,39 @@ class InKafka:
 
 
 class ServingProcess:
-    """A started process; ready when the block begins, gone when it ends.
+    """A running serving layer; it is ready after construction, and stopped at the block's end.
 
     Parameters
     ----------
     model_dir : Path
-        The store, in a folder that may be written to.
+        The model store, in a writeable folder.
     flags : mapping, optional
         Further settings.
-    way : Way, optional
-        :class:`InMemory` by default.
+    transport : Transport, optional
+        :class:`MemoryTransport` by default.
 
     Attributes
     ----------
     seconds_to_ready : float
-        From the start of the process until ``/ready`` said 200.
+        Time from the start of the process until ``/ready`` replied 200.
     """
 
     def __init__(
-        self, model_dir: Path, flags: Mapping[str, object] | None = None, way: Way | None = None
+        self,
+        model_dir: Path,
+        flags: Mapping[str, object] | None = None,
+        transport: Transport | None = None,
     ) -> None:
         self.port = free_port()
-        self._way = way or InMemory()
+        self._transport = transport or MemoryTransport()
         pairs = {
             "app": "als",
             "batch.storage.model_dir": model_dir,
             "serving.api.port": self.port,
-            **self._way.flags,
+            **self._transport.flags,
             **(flags or {}),
         }
-        command = [*self._way.command]
+        command = [*self._transport.command]
         for key, value in pairs.items():
             command += ["--set", f"{key}={value}"]
         self._log = model_dir.parent / f"serving-{self.port}.log"
@@ -174,10 +178,10 @@ class ServingProcess:
         self._process.wait(60)
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._way.close()
+        self._transport.close()
 
     def get(self, path: str) -> tuple[int, Any]:
-        """Return the status of a GET and the JSON that came, None where there was none."""
+        """GET a path; return the status, and the JSON of the reply or None."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         try:
             connection.request("GET", path, headers={"Accept": "application/json"})
@@ -188,11 +192,11 @@ class ServingProcess:
             connection.close()
 
     def update(self, *payloads: str) -> None:
-        """Put each as an ``UP`` on the update topic."""
-        self._way.send(self._process, [("UP", payload, ()) for payload in payloads])
+        """Send each payload as an ``UP`` to the update topic."""
+        self._transport.send(self._process, [("UP", payload, ()) for payload in payloads])
 
     def publish(self, generation: Generation) -> None:
-        """Put a generation on the update topic, by reference."""
+        """Send a generation's MODEL-REF to the update topic."""
         manifest = generation.manifest
         stamp = Stamp(
             generation.id,
@@ -202,16 +206,16 @@ class ServingProcess:
             updates=0,
         )
         headers = [(name, value.decode()) for name, value in stamp.to_headers()]
-        self._way.send(self._process, [(MODEL_REF, generation.reference, headers)])
+        self._transport.send(self._process, [(MODEL_REF, generation.reference, headers)])
 
     def log(self) -> str:
-        """Return what the process has written."""
+        """Return the process's log."""
         return self._log.read_text(encoding="utf-8")
 
     def memory_mb(self) -> Mapping[str, float]:
-        """Return the megabytes of the process and its children: RSS, and PSS."""
-        found = memory.of(self._process.pid)
-        return {"RSS": found.rss / 1e6, "PSS": found.pss / 1e6}
+        """Return RSS and PSS of the process and its children in megabytes."""
+        used = memory.of(self._process.pid)
+        return {"RSS": used.rss / 1e6, "PSS": used.pss / 1e6}
 
     def _wait_until_ready(self, deadline: float) -> None:
         while time.perf_counter() < deadline and self._process.poll() is None:

@@ -1,12 +1,11 @@
-"""How many events a second the speed layer and serving keep up with, for ALS at 50 features.
+"""Events per second that speed layer and serving sustain, for ALS with 50 features.
 
     python -m benchmarks.speed_throughput [--rates 1000 5000 10000 20000] [--seconds 20]
 
-Real processes and a real broker.  At each rate, open-loop, events go straight into the input
-topic; a reader of the update topic notes when a PROGRESS record covers them.  The lag of a
-moment is how long ago the newest event that is folded in was sent.  A rate is *sustained* if
-the lag of the last quarter is at most that of the second quarter and half a second: it does
-not grow.
+Processes and broker are real.  Events are written directly to the input topic, open-loop, at each
+rate; a reader of the update topic records when a PROGRESS covers them.  The lag at a time is the
+age of the newest event folded in.  A rate is *sustained* if the lag does not grow: that of the
+last quarter exceeds that of the second quarter by at most half a second.
 """
 
 from __future__ import annotations
@@ -33,38 +32,38 @@ from stack.local_kafka import LocalKafka
 from tests.integration.stack import Stack, stack, wait_until
 
 USERS, ITEMS = 100_000, 20_000
-#: Seconds between two looks at the clock while sending.
+#: Pause in seconds between two sends.
 TICK = 0.01
 SETTLE_SECONDS = 60.0
 
 
 @dataclass
 class Ledger:
-    """How many events were sent, and folded in, by which time."""
+    """Times, and numbers of events sent and folded in until then."""
 
     sent: list[tuple[float, int]] = field(default_factory=list)
     folded: list[tuple[float, int]] = field(default_factory=list)
 
     def lags(self) -> tuple[list[float], list[float]]:
-        """Return times and lags in seconds, one for each PROGRESS."""
+        """Return the time and the lag in seconds of each PROGRESS."""
         counts = [count for _, count in self.sent]
         times, lags = [], []
-        for when, count in self.folded:
-            at = min(bisect_left(counts, count), len(counts) - 1)
-            times.append(when)
-            lags.append(when - self.sent[at][0])
+        for time_, count in self.folded:
+            first_sent = min(bisect_left(counts, count), len(counts) - 1)
+            times.append(time_)
+            lags.append(time_ - self.sent[first_sent][0])
         return times, lags
 
 
 def lines(draw: np.random.Generator, count: int) -> list[tuple[str, str]]:
-    """Return pairs of key and line; one event in fifty is of a user never seen."""
+    """Return pairs of key and line; one event in fifty is of a new user."""
     users = draw.integers(0, int(USERS * 1.02), count)
     items = (ITEMS * draw.random(count) ** 2).astype(int)
     return [(f"u{u}", f"u{u},i{i},1") for u, i in zip(users.tolist(), items.tolist(), strict=True)]
 
 
 def watch(loop: Stack, ledger: Ledger, start: int, done: threading.Event) -> None:
-    """Note each PROGRESS until told to stop; offsets count from `start`."""
+    """Record each PROGRESS until `done` is set; offsets count from `start`."""
     with loop.broker() as broker:
         reader = broker.reader(loop.settings.update_topic.name, "latest")
         while not done.is_set():
@@ -76,7 +75,7 @@ def watch(loop: Stack, ledger: Ledger, start: int, done: threading.Event) -> Non
 
 
 def send(broker: Broker, topic: str, rate: float, pairs: list[tuple[str, str]]) -> Ledger:
-    """Send on schedule; returns what was sent when."""
+    """Send on schedule; return the times of sending."""
     ledger, producer = Ledger(), broker.producer()
     started, sent = time.perf_counter(), 0
     while sent < len(pairs):
@@ -92,7 +91,7 @@ def send(broker: Broker, topic: str, rate: float, pairs: list[tuple[str, str]]) 
 
 
 def prepare(loop: Stack, draw: np.random.Generator, past: int) -> None:
-    """Train a model and start speed and serving on it."""
+    """Train a model; start speed and serving."""
     topic = loop.settings.input_topic.name
     with loop.broker() as broker:
         producer = broker.producer()
@@ -107,7 +106,7 @@ def prepare(loop: Stack, draw: np.random.Generator, past: int) -> None:
 
 
 def at_rate(loop: Stack, rate: float, seconds: float, draw: np.random.Generator) -> Figure:
-    """Run one rate; returns the lag of all its moments, and how it moved."""
+    """Measure one rate; return the median lag, with its changes as notes."""
     topic = loop.settings.input_topic.name
     pairs = lines(draw, int(rate * seconds))
     with loop.broker() as broker:
@@ -142,12 +141,12 @@ def at_rate(loop: Stack, rate: float, seconds: float, draw: np.random.Generator)
 
 
 def median(lags: NDArray[np.float64]) -> float:
-    """Return the median; NaN where nothing was folded in at all."""
+    """Return the median; NaN if nothing was folded in."""
     return float(np.median(lags)) if len(lags) else math.nan
 
 
 def measure(given: argparse.Namespace) -> Iterator[Figure]:
-    """Run all rates against one stack."""
+    """Measure all rates with one stack."""
     draw = np.random.default_rng(7)
     with (
         tempfile.TemporaryDirectory(prefix="throughput-") as folder,
@@ -155,7 +154,7 @@ def measure(given: argparse.Namespace) -> Iterator[Figure]:
         stack(Path(folder), kafka.address, "als", **{"als.hyperparams.features": 50}) as loop,
     ):
         prepare(loop, draw, given.past)
-        # The first micro-batches compile what the others use.
+        # The first micro-batches warm up Java's compiler.
         at_rate(loop, 500, min(5.0, given.seconds), draw)
         for rate in given.rates:
             yield at_rate(loop, rate, given.seconds, draw)

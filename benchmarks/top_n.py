@@ -1,10 +1,10 @@
-"""Top-10 by inner product over a million items: our index against matmul and argpartition.
+"""Exact top 10 by inner product over a million items: our index against matmul and argpartition.
 
     python -m benchmarks.top_n            # 1M x 50 and 1M x 250; batches of 1, 8, 32
     python -m benchmarks.top_n --items 200000 --factors 50 --rounds 5
 
-Both run in this process, in turn, so that a busy machine slows both; the ratio is what counts.
-The plain way has BLAS on all cores, as NumPy comes; ours has one BLAS thread in each of its own.
+Both run in this process alternately, so that other load slows both; the ratio matters.  The plain
+variant uses BLAS on all cores, NumPy's default; ours has one BLAS thread in each of its threads.
 Data: standard normal vectors scaled by log-normal lengths (sigma 0.4), seed 1.
 """
 
@@ -30,7 +30,7 @@ SECONDS = 1.0
 
 
 def main() -> None:
-    """Measure each number of factors and size of batch."""
+    """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--factors", type=int, nargs="+", default=[50, 250])
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def measure(given: argparse.Namespace) -> Iterator[report.Figure]:
-    """Yield queries per second."""
+    """Yield queries per second for each number of factors and size of batch."""
     for factors in given.factors:
         vectors = _items(given.items, factors)
         index = _index(vectors)
@@ -51,13 +51,13 @@ def measure(given: argparse.Namespace) -> Iterator[report.Figure]:
 
 
 def _figure(vectors: Array, index: ExactIndex, queries: Array, rounds: int) -> report.Figure:
-    asked = [Query(query, TOP) for query in queries]
-    _check(_plain(vectors, queries), [top.rows for top in index.top_n(asked)])
+    batch = [Query(query, TOP) for query in queries]
+    _check(_plain(vectors, queries), [top.rows for top in index.top_n(batch)])
     plain, ours = [], []
     for _ in range(rounds):
         with threadpool_limits(limits=os.cpu_count(), user_api="blas"):
             plain.append(_rate(lambda: _plain(vectors, queries), len(queries)))
-        ours.append(_rate(lambda: index.top_n(asked), len(queries)))
+        ours.append(_rate(lambda: index.top_n(batch), len(queries)))
     return report.Figure(
         what=f"exact top {TOP}, {len(vectors):,} x {vectors.shape[1]}, batches of {len(queries)}",
         unit="queries/s",
@@ -81,22 +81,22 @@ def _index(vectors: Array) -> ExactIndex:
 
 
 def _plain(vectors: Array, queries: Array) -> list[NDArray[np.int64]]:
-    found = []
+    all_best = []
     for scores in queries @ vectors.T:
         best = np.argpartition(scores, -TOP)[-TOP:]
-        found.append(best[np.argsort(-scores[best])])
-    return found
+        all_best.append(best[np.argsort(-scores[best])])
+    return all_best
 
 
 def _check(plain: list[NDArray[np.int64]], ours: list[NDArray[np.int64]]) -> None:
-    for one, other in zip(plain, ours, strict=True):
-        if one.tolist() != other.tolist():
-            message = f"the answers differ: {one.tolist()} and {other.tolist()}"
+    for expected, actual in zip(plain, ours, strict=True):
+        if expected.tolist() != actual.tolist():
+            message = f"the answers differ: {expected.tolist()} and {actual.tolist()}"
             raise SystemExit(message)
 
 
 def _rate(run: Callable[[], object], n_queries: int) -> float:
-    """Return queries per second over at least a second."""
+    """Return queries per second, measured for at least a second."""
     started, count = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - started) < SECONDS or not count:
         run()

@@ -1,18 +1,17 @@
-"""Recommendations over HTTP from the real server, beside what a Python user has in process.
+"""Recommendations over HTTP by the real server, compared with libraries in process.
 
     python -m benchmarks.top_n_http                     # 1M x 50 and 1M x 250, known items removed
     python -m benchmarks.top_n_http --quick             # 200k x 50
     python -m benchmarks.top_n_http --items 1000000 --factors 50 --spread none   # the hardest data
     python -m benchmarks.top_n_http --items 20000000 --factors 50 --only approximate --workers 2
 
-The server runs as a process of its own on a generation in a temporary store, once exact and
-once approximate; the load comes from a third process on the same machine.  In each round every
-server answers 1, 8 and 64 clients in a closed loop, then half the rate it reached in an open
-loop, then 8 clients while updates come; plain NumPy, faiss and implicit answer the same users in
-this process in between.  Memory is that of the server and its workers, beside the bytes of
-factors, ids and known items in its store; each server has a store of its own, so that none shares
-pages with another.  A run that had an error ends without a figure.  Read the ratio to NumPy, not
-the absolute figures.
+Two servers, exact and approximate, run as processes on generations in temporary stores; another
+process generates the load on the same machine.  In each round every server answers 1, 8 and 64
+clients in a closed loop, then half the achieved rate in an open loop, then 8 clients during
+updates; plain NumPy, faiss and implicit answer the same users in this process in between.  Memory
+is that of the server and its workers, compared with the bytes of factors, ids and known items in
+its store; each server has its own store, so that they share no pages.  A run with an error ends
+without figures.  The ratio to NumPy matters, not the absolute figures.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.als_data import Shape, make, write_generation
-from benchmarks.serving_process import InKafka, InMemory, ServingProcess, Way
+from benchmarks.serving_process import KafkaTransport, MemoryTransport, ServingProcess, Transport
 from benchmarks.top_n_peers import NUMPY, best_unknown, peers
 from benchmarks.top_n_subject import RECALL_USERS, Figures, Subject
 from stack.local_kafka import LocalKafka
@@ -36,7 +35,7 @@ KINDS: Mapping[str, Mapping[str, object]] = {
     "approximate": {"als.top_n.approximate_above_items": 0},
 }
 STORED = "factors, ids and known items"
-#: By items, factors and figure.
+#: Targets by items, factors and figure.
 ASKED = {
     (1_000_000, 50, "exact, 1 clients, p50: ms"): "≤ 20",
     (1_000_000, 50, "exact, 8 clients: requests/s"): "≥ 200",
@@ -56,7 +55,7 @@ ASKED = {
 
 
 def main() -> None:
-    """Measure each shape."""
+    """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--users", type=int, default=100_000)
@@ -75,8 +74,8 @@ def measure(given: argparse.Namespace) -> Iterator[report.Figure]:
     spread = None if given.spread == "none" else float(given.spread)
     for factors in given.factors:
         shape = Shape(given.items, given.users, factors, spread)
-        found = _measure(shape, given)
-        for name, values in found.items():
+        figures = _measure(shape, given)
+        for name, values in figures.items():
             what, _, unit = name.rpartition(": ")
             peer = _peer(name, unit)
             yield report.Figure(
@@ -84,26 +83,26 @@ def measure(given: argparse.Namespace) -> Iterator[report.Figure]:
                 unit=unit,
                 values=values,
                 peer=peer.rpartition(": ")[0],
-                peer_values=found[peer] if peer else (),
+                peer_values=figures[peer] if peer else (),
                 asked=ASKED.get((shape.n_items, factors, name), ""),
             )
 
 
 def _peer(name: str, unit: str) -> str:
-    """Return the name of the figure that one stands beside: rates NumPy's, memory the store's."""
+    """Return the name of a figure's peer: NumPy for rates, the store's size for memory."""
     rates = f"{NUMPY}: queries/s"
     beside = {"MB": f"{STORED}: MB", "queries/s": rates, "requests/s": rates}.get(unit, "")
     return "" if beside == name else beside
 
 
 def _measure(shape: Shape, given: argparse.Namespace) -> Figures:
-    """Start the servers; then ask them and the peers in turn."""
-    found: Figures = defaultdict(list)
+    """Start the servers; then measure them and the peers alternately."""
+    figures: Figures = defaultdict(list)
     data = make(shape)
-    others = peers(data)
+    peer_rates = peers(data)
     with (
         tempfile.TemporaryDirectory(prefix="top-n-") as folder,
-        _ways(given.workers, Path(folder)) as way,
+        _transports(given.workers, Path(folder)) as transport,
         ExitStack() as stack,
     ):
         best = best_unknown(data, RECALL_USERS)
@@ -112,20 +111,20 @@ def _measure(shape: Shape, given: argparse.Namespace) -> Figures:
             store = Path(folder) / kind / "store"
             write_generation(store, data)
             flags = {**KINDS[kind], **_workers(given.workers)}
-            server = stack.enter_context(ServingProcess(store, flags, way(kind)))
-            subjects.append(Subject(kind, server, data, given.seconds, found))
+            server = stack.enter_context(ServingProcess(store, flags, transport(kind)))
+            subjects.append(Subject(kind, server, data, given.seconds, figures))
             subjects[-1].begin(best, given.workers or 1)
-        found[f"{STORED}: MB"] = [
+        figures[f"{STORED}: MB"] = [
             sum(f.stat().st_size for f in store.glob("*/*.safetensors")) / 1e6
         ]
         for _ in range(given.rounds):
-            for name, rate in others.items():
-                found[f"{name}: queries/s"].append(rate(given.seconds / 2))
+            for name, rate in peer_rates.items():
+                figures[f"{name}: queries/s"].append(rate(given.seconds / 2))
             for subject in subjects:
                 subject.load()
         for subject in subjects:
             subject.end()
-    return dict(found)
+    return dict(figures)
 
 
 def _workers(workers: int | None) -> Mapping[str, object]:
@@ -133,13 +132,13 @@ def _workers(workers: int | None) -> Mapping[str, object]:
 
 
 @contextmanager
-def _ways(workers: int | None, folder: Path) -> Iterator[Callable[[str], Way]]:
-    """Yield what returns a server's way; workers need a broker that all of them reach."""
+def _transports(workers: int | None, folder: Path) -> Iterator[Callable[[str], Transport]]:
+    """Yield a function that returns a server's transport; workers need a real broker."""
     if workers is None:
-        yield lambda _: InMemory()
+        yield lambda _: MemoryTransport()
     else:
         with LocalKafka(folder / "kafka", 0) as kafka:
-            yield lambda kind: InKafka(kafka.address, kind)
+            yield lambda kind: KafkaTransport(kafka.address, kind)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Who else answers the same users in this process, without HTTP; and what is right.
+"""Libraries that answer the same queries in this process, and the exact answers.
 
-None of them copies the items, which may lie in a file that is larger than memory.
+None of them copies the items, which may be mapped from a file that is larger than memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NUMPY = "plain NumPy"
 
 
 def best_unknown(data: Data, n_users: int) -> list[set[int]]:
-    """Return the rows of the ten best unknown items of the first users, by brute force."""
+    """Return the rows of the ten best unknown items for the first users, by brute force."""
     depth = TOP + data.known.shape[1]
     _, rows = faiss.knn(data.users[:n_users], data.items, depth, faiss.METRIC_INNER_PRODUCT)
     unknown = (row[~np.isin(row, known)] for row, known in zip(rows, data.known, strict=False))
@@ -28,7 +28,7 @@ def best_unknown(data: Data, n_users: int) -> list[set[int]]:
 
 
 def peers(data: Data) -> Mapping[str, Callable[[float], float]]:
-    """Return for each peer what measures for some seconds its queries a second, one at a time."""
+    """Return for each peer a function that measures its rate of single queries for some seconds."""
     answers = {
         NUMPY: _numpy(data),
         "faiss flat": _faiss(data),

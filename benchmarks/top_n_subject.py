@@ -1,4 +1,4 @@
-"""One server that is asked for recommendations, and what is measured of it."""
+"""Measures one server's recommendations: start, recall, rates, latency, memory, freshness."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ CLIENTS = (1, 8, 64)
 RECALL_USERS = 300
 UPDATES_PER_SECOND = 1000
 FRESH = 20
-#: How long an index may take, and an item until it is recommended.
+#: Timeouts for building an index, and until a new item is recommended.
 INDEX_SECONDS = 1800
 FRESH_SECONDS = 60
 
-#: Values of each figure, by what and, behind a colon, in which unit.
+#: Values of each figure; keys are a title and, after a colon, a unit.
 Figures = dict[str, list[float]]
 
 
@@ -36,25 +36,25 @@ class Subject:
     Attributes
     ----------
     kind : str
-        ``exact`` or ``approximate``; the names of its figures begin with it.
+        ``exact`` or ``approximate``; prefix of its figures' names.
     server : ServingProcess
         The server.
     data : Data
-        What it serves.
+        The served factors.
     seconds : float
-        Length of one load.
-    found : dict
-        Takes the figures.
+        Duration of one load.
+    figures : dict
+        The figures are added to it.
     """
 
     kind: str
     server: ServingProcess
     data: Data
     seconds: float
-    found: Figures
+    figures: Figures
 
     def begin(self, best: Sequence[set[int]], workers: int) -> None:
-        """Note its start; when its answers are what they will be, their recall, and its memory."""
+        """Record its start; when its index is built, recall and memory."""
         self._note(", start to ready: s", self.server.seconds_to_ready)
         if self.kind == "approximate":
             self._await_index(workers)
@@ -62,61 +62,61 @@ class Subject:
         self._note_memory("at rest")
 
     def load(self) -> None:
-        """Ask it in closed loops, in an open loop, and while updates come."""
+        """Measure closed loops, an open loop, and a closed loop during updates."""
         for clients in CLIENTS:
-            told = self._asked(clients)
-            self._note(f", {clients} clients: requests/s", told["requests_per_second"])
-            self._note(f", {clients} clients, p50: ms", told["p50_ms"])
-            self._note(f", {clients} clients, p99: ms", told["p99_ms"])
-        half = self.found[f"{self.kind}, 8 clients: requests/s"][-1] / 2
-        told = self._asked(64, half)
-        self._note(", open loop at half the rate of 8, p99: ms", told["p99_ms"])
+            outcome = self._load_outcome(clients)
+            self._note(f", {clients} clients: requests/s", outcome["requests_per_second"])
+            self._note(f", {clients} clients, p50: ms", outcome["p50_ms"])
+            self._note(f", {clients} clients, p99: ms", outcome["p99_ms"])
+        half = self.figures[f"{self.kind}, 8 clients: requests/s"][-1] / 2
+        outcome = self._load_outcome(64, half)
+        self._note(", open loop at half the rate of 8, p99: ms", outcome["p99_ms"])
         with alongside(self._update):
-            told = self._asked(8)
+            outcome = self._load_outcome(8)
         name = f", 8 clients and {UPDATES_PER_SECOND} updates/s: requests/s"
-        self._note(name, told["requests_per_second"])
+        self._note(name, outcome["requests_per_second"])
 
     def end(self) -> None:
-        """Note how soon new items are recommended, and its memory after all."""
+        """Record how soon new items are recommended, and the memory at the end."""
         for user in range(FRESH):
             self._note(", a new item until recommended: ms", 1000 * self._fresh_seconds(user))
         self._note_memory("after all")
 
     def _note(self, name: str, value: float) -> None:
-        self.found[f"{self.kind}{name}"].append(value)
+        self.figures[f"{self.kind}{name}"].append(value)
 
     def _note_memory(self, when: str) -> None:
         for name, size in self.server.memory_mb().items():
             self._note(f", {name} {when}: MB", size)
 
-    def _asked(self, clients: int, rate: float | None = None) -> dict[str, float]:
+    def _load_outcome(self, clients: int, rate: float | None = None) -> dict[str, float]:
         plan = load.Plan(self.server.port, self.seconds, clients, rate)
         return load.outcome(load.start(plan, "/recommend/u%d", len(self.data.users)))
 
     def _shares(self, best: Sequence[set[int]]) -> Iterator[float]:
-        """Yield for each of the first users the share of the true ten that he is recommended."""
+        """Yield for each of the first users the share of the exact top ten that is recommended."""
         for user, rows in enumerate(best):
-            _, told = self.server.get(f"/recommend/u{user}")
-            yield len({f"i{row}" for row in rows}.intersection(one["id"] for one in told)) / TOP
+            _, items = self.server.get(f"/recommend/u{user}")
+            yield len({f"i{row}" for row in rows}.intersection(item["id"] for item in items)) / TOP
 
     def _await_index(self, workers: int) -> None:
-        """Wait until each worker has found out if its answers can be approximate."""
+        """Wait until each worker has built its index, or failed to."""
         started = time.perf_counter()
-        while len(self._told_of_index()) < workers:
+        while len(self._index_log_lines()) < workers:
             if time.perf_counter() > started + INDEX_SECONDS:
                 message = f"no index after {INDEX_SECONDS} s:\n{self.server.log()[-2000:]}"
                 raise RuntimeError(message)
             self.server.get("/recommend/u0")
             time.sleep(0.1)
         self._note(", ready to index: s", time.perf_counter() - started)
-        print(*self._told_of_index(), sep="\n", flush=True)
+        print(*self._index_log_lines(), sep="\n", flush=True)
 
-    def _told_of_index(self) -> list[str]:
+    def _index_log_lines(self) -> list[str]:
         lines = self.server.log().splitlines()
         return [line.partition("approximate: ")[2] for line in lines if "found out in" in line]
 
     def _update(self, done: threading.Event) -> None:
-        """Change vectors of random items at a rate until told to end."""
+        """Change vectors of random items at a fixed rate until `done` is set."""
         random = np.random.default_rng(5)
         n_items, n_factors = map(int, self.data.items.shape)
         started, sent = time.perf_counter(), 0
@@ -128,7 +128,7 @@ class Subject:
             sent += due
 
     def _fresh_seconds(self, user: int) -> float:
-        """Return how long it takes until an item made for a user is his first."""
+        """Return the time until a new item, constructed for a user, is the user's first."""
         direction = self.data.users[user] / np.linalg.norm(self.data.users[user])
         started = time.perf_counter()
         self.server.update(encode_update("Y", f"fresh{user}", direction * 1000))

@@ -1,1 +1,1 @@
-"""The serving layer: holds the newest model in memory and answers REST queries."""
+"""The serving layer: keeps the newest model in memory and answers REST queries."""

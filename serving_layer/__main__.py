@@ -1,8 +1,8 @@
-"""``python -m serving_layer --conf FILE``: runs the serving layer until it is told to stop.
+"""Runs the serving layer: ``python -m serving_layer --conf FILE``.
 
 Exit codes: 0 stopped by SIGTERM or SIGINT; 1 the server cannot start or has failed; 2 the
-command line or the configuration is wrong; 69 a topic is missing.  A broker that does not
-answer is waited for: until it does, ``/ready`` says 503 and why.
+command line or the configuration is wrong; 69 a topic is missing.  While the broker does not
+answer, the process keeps trying, and ``/ready`` replies 503 with the reason.
 """
 
 from __future__ import annotations
@@ -36,32 +36,32 @@ CODES = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the serving layer; returns the process's exit code."""
+    """Run the serving layer; return the process's exit code."""
     process.keep_files_private()
     keep_memory_small()
     log_to_stderr()
-    given = process.parser("serving", "The serving layer.").parse_args(arguments)
-    return process.exit_code(lambda: serve(process.settings_of(given)), CODES)
+    options = process.parser("serving", "The serving layer.").parse_args(arguments)
+    return process.exit_code(lambda: serve(process.settings_of(options)), CODES)
 
 
 def serve(settings: Settings) -> int:
-    """Serve until told to stop; returns the process's exit code.
+    """Serve until a signal stops the process; return its exit code.
 
     Raises
     ------
     ConfigError, MissingTopicError, ServeError
-        If it cannot start; the text says what to do.
+        If the layer cannot start; the text says how to repair it.
     """
     api = settings.serving.api
     certificate = Certificate.of(api)
     port = api.port if certificate is None else api.secure_port
-    take = bind if api.workers == 1 else reserve
-    with take(api.host, port, authenticated=api.auth.file is not None) as bound:
+    open_socket = bind if api.workers == 1 else reserve
+    with open_socket(api.host, port, authenticated=api.auth.file is not None) as bound:
         if api.auth.file is None:
             log.info("nobody has to log in, so only this machine can reach the service")
         if api.workers > 1:
             return _serve_by_workers(settings, bound, certificate)
-        # What is wrong with the configuration is told before a broker is waited for.
+        # Created first: an error in the configuration is reported before waiting for a broker.
         service = Service.of(settings)
         _check_topics(settings)
         service.run(lambda: bound, certificate)
@@ -78,23 +78,23 @@ def _serve_by_workers(
 ) -> int:
     with tempfile.TemporaryDirectory(prefix="gemsbok-") as folder:
         share(folder)
-        # What a worker leaves behind that is killed goes with the folder.
+        # Temporary files of killed workers are removed together with the folder.
         tempfile.tempdir = folder
-        service, board = Service.of(settings), WorkerStatus(settings.serving.api.workers)
-        service.app.extensions[KEY] = board
+        service, statuses = Service.of(settings), WorkerStatus(settings.serving.api.workers)
+        service.app.extensions[KEY] = statuses
         code = run_apart(lambda: process.exit_code(lambda: _check_topics(settings), CODES))
         if code:
             return code
 
         def work(number: int) -> int:
             def run() -> int:
-                Worker(service, board, number).run(reserved, certificate)
+                Worker(service, statuses, number).run(reserved, certificate)
                 return 0
 
             return process.exit_code(run, CODES)
 
         def on_end(number: int) -> None:
-            board.note(number, State.AWAY)
+            statuses.note(number, State.AWAY)
             service.metrics.restarted(number)
 
         return Supervisor(settings.serving.api.workers, work, on_end).run()

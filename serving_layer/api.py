@@ -1,4 +1,4 @@
-"""What the serving layer asks of a model family, and the defaults for what one leaves out."""
+"""The protocol between the serving layer and a model family, with defaults of optional parts."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class NoPmmlError(Exception):
-    """The model has no PMML form; the message says so to the client, who gets a 404."""
+    """The model has no PMML form; the client gets a 404 with the message."""
 
 
 class ServingModel(Protocol):
-    """One family's model in memory; its module names the class ``Serving``.
+    """One family's model in memory; the class is named ``Serving`` in its module.
 
     A family's class derives from this one, and so has the defaults of `apply_many`,
     `apply_many_foreign` and `to_pmml`.
 
-    An instance belongs to one generation (with models that are not ours it lives on and
-    follows Oryx's rule of what to keep).  One thread writes (`load`, `apply`), while many
-    read: a reader may see a vector before or after an update, and nothing else in between.
+    An instance belongs to one generation; a model without our headers is loaded into the existing
+    instance, which keeps data by Oryx's rules.  One thread writes (`load`, `apply`) while many
+    threads read: a reader sees a vector from before or from after an update, never a mixture.
     """
 
     def __init__(self, settings: Settings) -> None: ...
@@ -37,14 +37,14 @@ class ServingModel(Protocol):
     @property
     @abstractmethod
     def fraction_loaded(self) -> float:
-        """Share (0 to 1) of the model's expected parts that it holds; 1 if none are expected.
+        """Share (0 to 1) of the model's expected parts that are loaded; 1 if none are expected.
 
-        A family gives it as an attribute of its class or as a property.
+        A family defines it as a class attribute or as a property.
         """
 
     @abstractmethod
     def load(self, model: ModelMessage) -> None:
-        """Take over a model; raises MessageError or StoreError if it cannot be used."""
+        """Load a model; raises MessageError or StoreError if it cannot be used."""
 
     @abstractmethod
     def apply(self, update: str) -> None:
@@ -53,12 +53,12 @@ class ServingModel(Protocol):
     def apply_many(self, updates: Sequence[str]) -> Sequence[MessageError]:
         """Apply payloads as :meth:`apply` would in this order.
 
-        By default it does just that; a family overrides it where many at once are less work.
+        A family overrides it if it can apply many payloads with less work.
 
         Returns
         -------
         sequence of MessageError
-            What is wrong with those that cannot be used; all others count.
+            The errors of payloads that cannot be used; all others have been applied.
         """
         return apply_each(self.apply, updates)
 
@@ -75,7 +75,7 @@ class ServingModel(Protocol):
         return self.apply_many(updates)
 
     def to_pmml(self) -> bytes:
-        """Return the model as it is now, with every update applied, as PMML 4.4.
+        """Return the current model, with every update applied, as PMML 4.4.
 
         Raises
         ------
@@ -104,7 +104,7 @@ class Form:
     Attributes
     ----------
     label : str
-        What the row is called.
+        Title of the row.
     path : str
         The request's path under the context path; each ``{name}`` becomes a text field whose
         value is percent-encoded as one segment.  A name with ``=`` in it, ``{item=value}``,
@@ -114,9 +114,9 @@ class Form:
     query : tuple of str
         Names of the query parameters that get a field; empty fields are not sent.
     body : str or None
-        What the body's field says while it is empty; None where there is no body.
+        Placeholder of the body's field; None if the request has no body.
     upload : bool
-        Whether a file can be sent in the body's place.
+        Whether a file can be sent as the body.
     """
 
     label: str
@@ -144,18 +144,18 @@ def no_resources(settings: Settings) -> Blueprint | None:
 
 @dataclass(frozen=True)
 class ServingFamily:
-    """A family's part in the serving layer, as the framework uses it.
+    """A family's part in the serving layer.
 
     Attributes
     ----------
     new_model : callable
-        Makes an empty model; the module's ``Serving``.
+        Returns an empty model; the module's ``Serving``.
     blueprint : callable
-        Makes the family's routes; they ask :func:`serving_layer.routes.model` per request.
+        Returns the family's routes, which call :func:`serving_layer.routes.model` per request.
     console : callable
         Returns the rows of the console page; none by default.
     resources : callable
-        Makes the family's JSON resources, found under ``/v1``; None, the default, if it has none.
+        Returns the family's JSON resources below ``/v1``; None, the default, if it has none.
     """
 
     new_model: Callable[[Settings], ServingModel]

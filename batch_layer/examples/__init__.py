@@ -1,1 +1,1 @@
-"""The kit of batch families with an input schema: examples read on the driver or on executors."""
+"""Reads examples on the driver or on executors, for batch families that have an input schema."""

@@ -1,4 +1,4 @@
-"""Examples to train on: in the driver's memory, or on the executors."""
+"""Training examples in the driver's memory, or on the executors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 import pyarrow as pa
+from pyspark.sql import functions as F
 
 from common.records.columns import parse
 from common.records.encoding import Encoding, Matrix
@@ -16,10 +17,10 @@ from common.records.schema import InputSchema
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-#: What adds up over examples: of some of them, as a matrix whose shape is always the same.
+#: A sum over examples: returns for a part of them a matrix, of the same shape for every part.
 Measure: TypeAlias = Callable[[pa.RecordBatch], Matrix]
 
-#: Of a frame of examples the column that says which are held out, after those of the features.
+#: Column of a DataFrame of examples, after the features: whether the example is held out.
 HELD_OUT = "held_out"
 
 
@@ -30,7 +31,7 @@ class LocalExamples:
     Attributes
     ----------
     schema : InputSchema
-        Of the examples.
+        The schema of the examples.
     table : RecordBatch
         See :mod:`common.records.examples`.
     """
@@ -45,22 +46,22 @@ class LocalExamples:
         return int(self.table.num_rows)
 
     def encoding(self) -> Encoding:
-        """Return the categories that occur, sorted."""
+        """Return the encoding of the categories that occur, sorted."""
         return Encoding.learnt([self.table], self.schema)
 
     def sample(self, at_most: int, seed: int) -> pa.RecordBatch:
-        """Return this many examples drawn without replacement, or all where there are no more."""
+        """Return `at_most` examples drawn without replacement, or all if there are fewer."""
         if len(self) <= at_most:
             return self.table
         rows = np.random.default_rng(seed).choice(len(self), at_most, replace=False)
         return self.table.take(pa.array(np.sort(rows)))
 
     def total(self, measure: Measure) -> Matrix:
-        """Return what `measure` says of all examples."""
+        """Return `measure` of all examples."""
         return measure(self.table)
 
     def release(self) -> None:
-        """Do nothing: Python frees it."""
+        """Do nothing: Python frees the memory."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,11 @@ class SparkExamples:
     Attributes
     ----------
     schema : InputSchema
-        Of the examples.
+        The schema of the examples.
     table : DataFrame
-        A column for each active feature, named by its number since Spark's names know no case.
+        A column for each active feature, named by number: Spark's names ignore case.
     n_rows : int
-        How many.
+        The number of examples.
     """
 
     engine: ClassVar[str] = "mllib"
@@ -88,36 +89,39 @@ class SparkExamples:
         return self.n_rows
 
     def encoding(self) -> Encoding:
-        """Return the categories that occur, sorted."""
-        from pyspark.sql import functions as F
-
+        """Return the encoding of the categories that occur, sorted."""
         named = zip(self.schema.active, self.table.columns, strict=False)
         columns = {name: column for name, column in named if name in self.schema.categorical}
         if not columns:
             return Encoding({})
-        found = self.table.select([F.collect_set(column) for column in columns.values()]).first()
-        assert found is not None
-        return Encoding({name: tuple(sorted(s)) for name, s in zip(columns, found, strict=True)})
+        categories = self.table.select(
+            [F.collect_set(column) for column in columns.values()]
+        ).first()
+        assert categories is not None
+        return Encoding(
+            {name: tuple(sorted(s)) for name, s in zip(columns, categories, strict=True)}
+        )
 
     def vectors(
         self, encode: Callable[[pa.RecordBatch], Matrix], with_label: bool = False
     ) -> DataFrame:
-        """Return the examples as MLlib wants them.
+        """Return the examples as vectors for MLlib.
 
         Parameters
         ----------
         encode : callable
-            Turns examples into a matrix with a row for each; runs on the executors.
+            Returns a matrix with a row for each example; runs on the executors.
         with_label : bool
             Whether the matrix's last column is the label.
 
         Returns
         -------
         DataFrame
-            ``features`` (vector), and ``label`` (double) if asked for.
+            Columns ``features`` (vector) and, if `with_label`, ``label`` (double).
         """
+        # What brings pandas with it, 50 MB, stays out of the executors' workers, which import this
+        # module for its functions.
         from pyspark.ml.functions import array_to_vector
-        from pyspark.sql import functions as F
 
         schema = self.schema
 
@@ -135,14 +139,14 @@ class SparkExamples:
         return rows.withColumn("features", array_to_vector(F.col("features")))
 
     def sample(self, at_most: int, seed: int) -> pa.RecordBatch:
-        """Return about this many examples drawn at random, or all where there are no more."""
+        """Return about `at_most` examples drawn at random, or all if there are fewer."""
         chosen = self.table.drop(HELD_OUT)
         if self.n_rows > at_most:
             chosen = chosen.sample(at_most / self.n_rows, seed)
         return _named(one_batch(chosen.toArrow()), self.schema)
 
     def total(self, measure: Measure) -> Matrix:
-        """Return the sum of what `measure` says of the examples, part by part, on the executors."""
+        """Return the sum of `measure` over parts of the examples, computed on the executors."""
         schema = self.schema
 
         def measured(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -151,7 +155,7 @@ class SparkExamples:
                 yield pa.RecordBatch.from_pydict({"part": _lists(np.sum(parts, axis=0))})
 
         parts = self.table.drop(HELD_OUT).mapInArrow(measured, "part array<double>")
-        # One row of the result is one row of a part's matrix: parts have the same shape.
+        # Each row of the result is a row of one part's matrix; all parts have the same shape.
         rows = np.array(parts.toArrow()["part"].to_pylist())
         n_rows = len(measure(parse(pa.array([], pa.string()), schema)[0]))
         found: Matrix = rows.reshape(-1, n_rows, rows.shape[1]).sum(axis=0)
@@ -166,13 +170,13 @@ TrainingExamples: TypeAlias = LocalExamples | SparkExamples
 
 
 def one_batch(table: pa.Table) -> pa.RecordBatch:
-    """Return a table's rows in one piece."""
+    """Return a table as one record batch."""
     batches = table.combine_chunks().to_batches()
     return batches[0] if batches else pa.RecordBatch.from_pylist([], schema=table.schema)
 
 
 def _named(batch: pa.RecordBatch, schema: InputSchema) -> pa.RecordBatch:
-    """Give the columns their features' names back."""
+    """Return the batch with its columns named by the features."""
     return batch.rename_columns(list(schema.active))
 
 

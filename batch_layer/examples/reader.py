@@ -1,4 +1,4 @@
-"""From the history to examples: read on the driver or by executors, and split for evaluation."""
+"""Reads examples from the history, on the driver or on executors, and splits them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyspark.sql import functions as F
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from batch_layer.api import BatchContext
 from batch_layer.examples.examples import (
@@ -38,22 +40,22 @@ _IS_NEW = "is_new"
 
 @dataclass(frozen=True)
 class Reading:
-    """How a history is read.
+    """Options for reading examples.
 
     Attributes
     ----------
     schema : InputSchema
-        What the fields of a line are.
+        The features of a line's fields.
     required : frozenset of str
-        Features that no example may lack.
+        Features that every example must have.
     engine : {"auto", "mllib", "sklearn"}
-        What is to train.
+        The engine that trains.
     max_cells : int
         Rows times active features up to which ``auto`` takes scikit-learn.
     test_fraction : float
-        Share of the new data to hold out, row by row.
+        Share of the new rows to hold out.
     seed : int
-        Of that split.
+        Seed of the split.
     """
 
     schema: InputSchema
@@ -64,7 +66,7 @@ class Reading:
     seed: int
 
     def on_executors(self, n_events: int) -> bool:
-        """Whether MLlib is to train on so many events."""
+        """Whether MLlib trains on this number of events, rather than scikit-learn."""
         if self.engine == "auto":
             return n_events * len(self.schema.active) > self.max_cells
         return self.engine == "mllib"
@@ -73,20 +75,20 @@ class Reading:
 def read_examples(
     reading: Reading, context: BatchContext, new_data: DataFrame, past_data: DataFrame | None
 ) -> Split[TrainingExamples] | None:
-    """Read a history; None if it has no example.
+    """Read the examples of the history; None if there are none.
 
     Parameters
     ----------
     reading : Reading
-        How.
+        The options.
     context : BatchContext
-        By the number of its events ``auto`` chooses.
+        The run's context; ``auto`` chooses the engine by its number of events.
     new_data, past_data : DataFrame
-        As :meth:`batch_layer.api.BatchUpdate.run` gets them; only new data are held out.
+        As in :meth:`batch_layer.api.BatchUpdate.run`; only new data are held out.
     """
-    found: Split[TrainingExamples]
+    split: Split[TrainingExamples]
     if reading.on_executors(context.n_events):
-        found = _on_executors(reading, new_data, past_data)
+        split = _on_executors(reading, new_data, past_data)
     else:
         batches = (
             batch.append_column(_IS_NEW, pa.repeat(rows is new_data, len(batch)))
@@ -94,42 +96,39 @@ def read_examples(
             if rows is not None
             for batch in context.read(rows, _COLUMNS)
         )
-        found = _on_driver(reading, batches)
-    n_left_out = context.n_events - len(found.everything)
+        split = _on_driver(reading, batches)
+    n_left_out = context.n_events - len(split.everything)
     if n_left_out > 0:
         log.warning(
             "%d lines of the history left out: they are not of this input_schema", n_left_out
         )
-    if len(found.everything):
-        return found
-    found.everything.release()
+    if len(split.everything):
+        return split
+    split.everything.release()
     return None
 
 
 def _on_driver(reading: Reading, rows: Iterable[pa.RecordBatch]) -> Split[TrainingExamples]:
-    kept = ("partition", "offset")
-    parts = in_threads(lambda batch: _parsed(batch, reading, kept), rows, pa.cpu_count())
+    coordinates = ("partition", "offset")
+    parts = in_threads(lambda batch: _parsed(batch, reading, coordinates), rows, pa.cpu_count())
     table = one_batch(pa.Table.from_batches(list(parts)))
-    # By position: a feature may have the name of a column that is kept.
+    # Selected by position: a feature may have the name of one of these columns.
     n_features = len(reading.schema.active)
     partitions, offsets, held_out = (table.column(n_features + n) for n in range(3))
     order = pa.array(np.lexsort((offsets, partitions)))
-    found = table.select(list(range(n_features))).take(order)
-    everything = LocalExamples(reading.schema, found)
+    examples = table.select(list(range(n_features))).take(order)
+    everything = LocalExamples(reading.schema, examples)
     if reading.test_fraction == 0:
         return Split(everything, everything, None)
     mask = held_out.take(order)
-    train = replace(everything, table=found.filter(pc.invert(mask)))
-    test = replace(everything, table=found.filter(mask))
+    train = replace(everything, table=examples.filter(pc.invert(mask)))
+    test = replace(everything, table=examples.filter(mask))
     return _split(everything, train, test)
 
 
 def _on_executors(
     reading: Reading, new_data: DataFrame, past_data: DataFrame | None
 ) -> Split[TrainingExamples]:
-    from pyspark.sql import functions as F
-    from pyspark.sql.pandas.types import from_arrow_schema
-
     # What executors hold: features by number, and which examples are held out.
     features = ((name in reading.schema.numeric, n) for n, name in enumerate(reading.schema.active))
     kinds = [(f"c{n}", pa.float64() if numeric else pa.string()) for numeric, n in features]

@@ -1,4 +1,4 @@
-"""What families share that learn from examples, a schema's records, by one of two engines."""
+"""Base class of batch families that learn from examples with scikit-learn or MLlib."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class ExampleUpdate(MLUpdate[TrainingExamples, Model], Generic[Model]):
-    """The batch part of such a family, but for its own model.
+    """The batch part of a family that learns from examples; subclasses build the model.
 
     Parameters
     ----------
     settings : Settings
-        The whole configuration.
+        The complete configuration.
     table : settings
-        The family's own section, with ``engine`` and ``engine_max_cells``.
+        The family's section, with ``engine`` and ``engine_max_cells``.
     schema : InputSchema
-        What the fields of a line are.
+        The features of a line's fields.
     required : collection of str
-        Features that no example may lack.
+        Features that every example must have.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class ExampleUpdate(MLUpdate[TrainingExamples, Model], Generic[Model]):
     def split(
         self, context: BatchContext, new_data: DataFrame, past_data: DataFrame | None
     ) -> Split[TrainingExamples] | None:
-        """Hold new rows out at random (Oryx's rule)."""
+        """Read the examples; hold out new rows at random (Oryx's rule)."""
         reading = Reading(
             schema=self.schema,
             required=self._required,

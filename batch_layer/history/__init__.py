@@ -1,1 +1,1 @@
-"""The history: one Delta table, filled from the input topic and split at the cut."""
+"""The history: a Delta table, its ingest, its split at a cut; `run` and the kits import from it."""

@@ -1,4 +1,4 @@
-"""The history's rows on the driver, straight from the table's files."""
+"""Reads the history's rows on the driver directly from the Delta table's Parquet files."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ RowReader = Callable[["DataFrame", Sequence[str]], Iterator[pa.RecordBatch]]
 
 
 class FileReader:
-    """Reads frames of a table of history by Arrow, many times faster than Spark hands them over.
+    """Reads parts of one version of the history by Arrow, many times faster than through Spark.
 
-    The rows of one version of a Delta table are some of those in its files: of all, if they are
-    as many.  So the files are read where they lie on this machine, have the columns that they
-    should have, and hold just as many rows as Spark counts.  Where not, Spark reads.
+    The rows of a version are a subset of the rows in its files; if both have the same number of
+    rows, they are equal.  Arrow reads the files if they are on this machine, have the expected
+    columns, and hold exactly as many rows as Spark counts.  Otherwise Spark reads the rows.
 
     Parameters
     ----------
     table : DataFrame
         One version of the table.
     n_rows : int
-        How many rows Spark counts in it.
+        Number of its rows, counted by Spark.
     frames : sequence of (DataFrame, Expression)
         The frames that may be asked for, and which of the table's rows each holds.
     otherwise : callable
@@ -69,7 +69,7 @@ class FileReader:
         self._otherwise = otherwise
 
     def __call__(self, rows: DataFrame, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Return columns of a frame's rows; see :class:`batch_layer.api.BatchContext`."""
+        """Return columns of a DataFrame's rows; see :class:`batch_layer.api.BatchContext`."""
         for frame, condition in self._frames:
             if frame is rows and self._files is not None:
                 return _matching(self._files, condition, list(columns))
@@ -77,7 +77,7 @@ class FileReader:
 
     @cached_property
     def _files(self) -> ds.Dataset | None:
-        """The table's files; None where they cannot stand for it."""
+        """The table's files; None if they cannot be read in place of the table."""
         try:
             files = ds.dataset(list(_local(self._table.inputFiles())), format="parquet")
             _check(files, self._n_rows)
@@ -118,20 +118,20 @@ def _matching(
 ) -> Iterator[pa.RecordBatch]:
     """Return the rows that meet a condition, row group by row group.
 
-    Statistics say of most groups that none of their rows or all of them do.  Filtering costs
-    more than reading: it reads further columns, and copies the others.
+    The statistics of most row groups show that all or none of their rows meet it.  Other groups
+    are filtered, which costs more than reading: it reads further columns and copies the rows.
     """
     for file in files.get_fragments():
         for group in file.split_by_row_group(condition):
-            in_doubt = len(group.subset(~condition).row_groups) > 0
-            rows = condition if in_doubt else None
+            is_mixed = len(group.subset(~condition).row_groups) > 0
+            rows = condition if is_mixed else None
             yield from group.to_batches(schema=files.schema, columns=columns, filter=rows)
 
 
 def _local(files: Iterable[str]) -> Iterator[str]:
-    """Return files' paths from names as Delta gives them; raises ValueError if one is elsewhere."""
+    """Yield the paths in Delta's file names; raises ValueError if a file is not on this machine."""
     for name in files:
-        # Not a URI: nothing in a path stands for another character.
+        # The name is not a URI: the path has no escapes.
         scheme, _, path = name.partition(":")
         if scheme != "file":
             message = f"{name} is not on this machine"
@@ -140,14 +140,14 @@ def _local(files: Iterable[str]) -> Iterator[str]:
 
 
 def _check(files: ds.Dataset, n_rows: int) -> None:
-    """Raise LookupError or ValueError if files do not hold just these rows in their columns."""
+    """Raise LookupError or ValueError if the files lack a column or have other than `n_rows`."""
     for file in files.get_fragments():
         for name, kind in _TYPES.items():
-            found = file.physical_schema.field(name).type
-            if found != kind:
-                message = f"{file.path}: {name} is {found}, not {kind}"
+            actual_type = file.physical_schema.field(name).type
+            if actual_type != kind:
+                message = f"{file.path}: {name} is {actual_type}, not {kind}"
                 raise ValueError(message)
-    n_found = files.count_rows()
-    if n_found != n_rows:
-        message = f"its files hold {n_found} rows, and {n_rows} count: some have been deleted"
+    n_in_files = files.count_rows()
+    if n_in_files != n_rows:
+        message = f"its files hold {n_in_files} rows, and {n_rows} count: some have been deleted"
         raise ValueError(message)

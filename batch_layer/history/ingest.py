@@ -1,4 +1,4 @@
-"""From the input topic into the history, each record once."""
+"""Appends the records of the input topic to the history, each exactly once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+from pyspark.sql import functions as F
+from pyspark.sql.functions import arrow_udf  # type: ignore[attr-defined]
 
 from batch_layer.history.table import History, SourceOffsets
 from common.base.failpoint import failpoint
@@ -25,22 +27,22 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Dead letters are acknowledged in groups of this size.
+#: Number of dead letters that are sent before their acknowledgement is awaited.
 _GROUP = 10_000
-#: A micro-batch of at most this many rows becomes one file.
+#: Largest number of rows in a micro-batch that is written to one file.
 _SMALL = 200_000
 
 
 @dataclass
 class Ingested:
-    """What one run took in.
+    """The records that one run read.
 
     Attributes
     ----------
     lines, refused : int
-        Records read, and how many of them went to the dead-letter topic.
+        Number of records read, and of those among them that went to the dead-letter topic.
     complete : SourceOffsets or None
-        Up to where the history is complete; None where the topic has never held anything.
+        Offsets up to which the history is complete; None if it has never held a record.
     """
 
     lines: int = 0
@@ -51,22 +53,22 @@ class Ingested:
 def starting_point(
     before: SourceOffsets | None, topic: TopicState, accept_loss: bool
 ) -> SourceOffsets:
-    """Say from where to read.
+    """Return the offsets from which to read the topic.
 
     Parameters
     ----------
     before : SourceOffsets or None
-        Up to where the history is complete.
+        Offsets up to which the history is complete.
     topic : TopicState
-        What the broker has.
+        The topic's identity and its offsets.
     accept_loss : bool
-        Go on where records are gone.
+        Continue, instead of raising, if the topic has lost records.
 
     Raises
     ------
     InputLostError
-        If the topic is another one, was cut at its end, or has lost records that the history
-        does not hold (without `accept_loss`).
+        If the topic was truncated at its end, or, without `accept_loss`, if it is another topic
+        or has lost records that the history does not hold.
     """
     name, topic_id = topic.info.name, topic.info.topic_id
     if before is None:
@@ -90,18 +92,18 @@ def starting_point(
 
 
 class Ingest:
-    """Reads the input topic from where the history ends to where the topic ends.
+    """Reads the input topic from the end of the history to the topic's current end.
 
     Parameters
     ----------
     settings : Settings
         The configuration.
     broker : Broker
-        Of the input topic.
+        Broker of the input topic.
     history : History
-        The app's table.
+        The history to append to.
     accept_loss : bool
-        Go on where records are gone from the topic, instead of stopping.
+        Continue, instead of stopping, if the topic has lost records.
     """
 
     def __init__(
@@ -113,12 +115,12 @@ class Ingest:
         self._accept_loss = accept_loss
 
     def run(self) -> Ingested:
-        """Take in what is there now.
+        """Append the records up to the topic's current end.
 
         Raises
         ------
         InputLostError
-            If the topic was made again, or records are gone that the history does not hold.
+            If the topic was recreated, or has lost records that the history does not hold.
         MissingTopicError
             If the input topic or its dead-letter topic does not exist.
         BrokerError
@@ -134,7 +136,7 @@ class Ingest:
         return self._stream(start)
 
     def _stream(self, start: SourceOffsets) -> Ingested:
-        """Read with Structured Streaming; its checkpoint serves this one run and no other."""
+        """Read with Structured Streaming; the checkpoint is temporary and only for this run."""
         producer = self._broker.producer()
         sink = _Sink(self._settings, self._history, producer, Ingested(complete=start))
         try:
@@ -149,7 +151,7 @@ class Ingest:
                 try:
                     query.awaitTermination()
                 except Exception as error:
-                    # Spark wraps what a micro-batch raised; say what it was.
+                    # Spark wraps the error of a micro-batch; raise the original one.
                     raise sink.failure or error from None
                 finally:
                     query.stop()
@@ -158,7 +160,7 @@ class Ingest:
         return sink.done
 
     def _source(self, start: SourceOffsets) -> DataFrame:
-        offsets = {str(partition): at for partition, at in start.offsets.items()}
+        offsets = {str(partition): offset for partition, offset in start.offsets.items()}
         spark = self._history.spark
         return (
             spark.readStream.format("kafka")
@@ -172,7 +174,7 @@ class Ingest:
 
 @dataclass
 class _Sink:
-    """Puts micro-batches into the history, or what is refused of them on the dead-letter topic."""
+    """Appends the valid rows of micro-batches to the history; sends the others as dead letters."""
 
     settings: Settings
     history: History
@@ -181,7 +183,7 @@ class _Sink:
     failure: Exception | None = field(default=None, init=False)
 
     def take(self, batch: DataFrame, _: int) -> None:
-        """Take one micro-batch; the history's commit is the last thing to happen."""
+        """Process one micro-batch; the commit to the history is the last step."""
         try:
             self._take(batch)
         except Exception as error:
@@ -207,9 +209,7 @@ class _Sink:
         log.info("history: %d lines read, %d of them set aside", lines, refused)
 
     def _checked(self, batch: DataFrame, complete: SourceOffsets) -> DataFrame:
-        """Return the rows beyond what is complete, as the history wants them, with reasons."""
-        from pyspark.sql import functions as F
-
+        """Return the rows that are not in the history yet, with its columns and a ``reason``."""
         return (
             batch.select(
                 F.lit(complete.topic_id).alias("topic_id"),
@@ -224,20 +224,18 @@ class _Sink:
         )
 
     def _summary(self, checked: DataFrame, before: SourceOffsets) -> tuple[SourceOffsets, int, int]:
-        """Return the next offsets, the number of lines, and how many of them are refused."""
-        from pyspark.sql import functions as F
-
-        found = (
+        """Return the next offsets, the number of lines, and the number of refused lines."""
+        counts = (
             checked.groupBy("partition")
             .agg(F.max("offset").alias("newest"), F.count("*"), F.count("reason"))
             .collect()
         )
-        offsets = dict(before.offsets) | {row["partition"]: row["newest"] + 1 for row in found}
+        offsets = dict(before.offsets) | {row["partition"]: row["newest"] + 1 for row in counts}
         complete = SourceOffsets(before.topic, before.topic_id, offsets)
-        return complete, sum(row[2] for row in found), sum(row[3] for row in found)
+        return complete, sum(row[2] for row in counts), sum(row[3] for row in counts)
 
     def _set_aside(self, refused: DataFrame) -> None:
-        """Send refused lines to the dead-letter topic and await their acknowledgement."""
+        """Send refused lines to the dead-letter topic and wait until they are acknowledged."""
         topic = self.settings.input_topic
         for count, row in enumerate(refused.toLocalIterator(), 1):
             line = None if row["value"] is None else bytes(row["value"])
@@ -250,9 +248,7 @@ class _Sink:
 
 
 def _is_new(complete: SourceOffsets) -> Column:
-    """Return the condition of records that the history does not hold yet."""
-    from pyspark.sql import functions as F
-
+    """Return the condition that a record is not in the history yet."""
     held = F.lit(False)
     for partition, offset in complete.offsets.items():
         held |= (F.col("partition") == partition) & (F.col("offset") < offset)
@@ -260,15 +256,11 @@ def _is_new(complete: SourceOffsets) -> Column:
 
 
 def _text(column: str) -> Column:
-    from pyspark.sql import functions as F
-
     return F.col(column).cast("string").alias(column)
 
 
 def _reasons(settings: Settings):  # type: ignore[no-untyped-def]
-    """Return the function of Spark that says why lines are refused."""
-    from pyspark.sql.functions import arrow_udf  # type: ignore[attr-defined]
-
+    """Return a Spark UDF from a line's value to the reason why it is refused, or null."""
     lines, max_bytes = input_lines(settings), settings.input_topic.max_line_bytes
 
     def judge(values: pa.Array) -> pa.Array:
@@ -278,16 +270,16 @@ def _reasons(settings: Settings):  # type: ignore[no-untyped-def]
 
 
 def _refuse_rewound(before: SourceOffsets, topic: TopicState) -> None:
-    cut = {
+    truncated = {
         p: (topic.end.get(p, 0), at) for p, at in before.offsets.items() if topic.end.get(p, 0) < at
     }
-    if not cut:
+    if not truncated:
         return
-    found = ", ".join(
-        f"partition {p}: it ends at {a}, the history at {b}" for p, (a, b) in cut.items()
+    ranges = ", ".join(
+        f"partition {p}: it ends at {a}, the history at {b}" for p, (a, b) in truncated.items()
     )
     message = (
-        f"topic {topic.info.name!r} was cut at its end ({found}); new events would take offsets "
+        f"topic {topic.info.name!r} was cut at its end ({ranges}); new events would take offsets "
         "that the history knows as others. Make the topic again under another name, or give "
         "batch.storage.data_dir a new folder"
     )

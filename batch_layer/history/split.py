@@ -1,4 +1,4 @@
-"""The history on both sides of a cut: what is new to a generation, and what its parent knew."""
+"""Splits the history at a cut into new data and the past data of the parent generation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
+from pyspark.sql import functions as F
 
 from batch_layer.api import through_spark
 from batch_layer.history.files import FileReader, RowReader
@@ -15,24 +16,24 @@ from batch_layer.history.table import COLUMNS
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-#: What a family sees of a row.
+#: The columns that families get.
 EVENT_COLUMNS = COLUMNS[1:]
 
 
 @dataclass(frozen=True)
 class HistorySplit:
-    """The rows on either side of a cut.
+    """The rows of the history on both sides of a cut.
 
     Attributes
     ----------
     new, past : DataFrame, DataFrame or None
-        Rows that the cut does not cover, and rows that it does; None where there are none.
+        Rows at or after the cut, and rows before it (None if there are none).
     n_new, n_past : int
-        How many these are.
+        Their numbers.
     data_range : (int, int)
-        Oldest and newest Kafka timestamp (ms) of all; (0, 0) where there are no rows.
+        Oldest and newest Kafka timestamp (ms) of all rows; (0, 0) if there are none.
     read : FileReader
-        Brings either side to the driver.
+        Reads either side on the driver.
     """
 
     new: DataFrame
@@ -53,15 +54,13 @@ def split_history(
 
     What cannot be read from the table's files is read by `otherwise`.
     """
-    from pyspark.sql import functions as F
-
     is_new = at_or_after(topic_id, cut, F.col)
-    found = rows.groupBy(is_new.alias("new")).agg(
+    counts = rows.groupBy(is_new.alias("new")).agg(
         F.count("*").alias("rows"),
         F.min("timestamp").alias("old"),
         F.max("timestamp").alias("young"),
     )
-    sides = {row["new"]: row for row in found.collect()}
+    sides = {row["new"]: row for row in counts.collect()}
     n_new, n_past = (sides[side]["rows"] if side in sides else 0 for side in (True, False))
     oldest = min((row["old"] for row in sides.values()), default=0)
     newest = max((row["young"] for row in sides.values()), default=0)
@@ -72,20 +71,20 @@ def split_history(
 
 
 def at_or_after(topic_id: str, cut: Mapping[int, int], column: Callable[[str], Any]) -> Any:
-    """Return the condition of rows that a cut of a topic does not cover.
+    """Return the condition that a row lies at or after a topic's cut.
 
-    Rows of other topics are older than any cut: a topic that was made again starts anew.
+    Rows of other topics lie before every cut: they are from before the topic was recreated.
 
     Parameters
     ----------
     topic_id : str
-        The topic of the cut.
+        Id of the cut's topic.
     cut : mapping of int to int
-        For each partition the first offset that it does not cover.
+        For each partition the first offset after the cut.
     column : callable
-        Makes a column of its name: of Spark, or of Arrow.
+        Returns the column expression of a name, of Spark or of Arrow.
     """
-    found = column("topic_id") == topic_id
+    condition = column("topic_id") == topic_id
     for partition, offset in cut.items():
-        found &= ~((column("partition") == partition) & (column("offset") < offset))
-    return found
+        condition &= ~((column("partition") == partition) & (column("offset") < offset))
+    return condition

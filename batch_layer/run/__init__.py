@@ -1,1 +1,1 @@
-"""The batch layer as a process: lock, one generation after the other, retention."""
+"""The batch layer's run loop: lock, generations, retention; only `__main__` imports from it."""

@@ -1,7 +1,7 @@
-"""``python -m batch_layer.run.class_archive``: let Java keep Spark's classes ready.
+"""Creates the class-data archive of Spark: ``python -m batch_layer.run.class_archive``.
 
-Most of a Spark session's start is Java reading classes.  An archive of them (Java's class data
-sharing) is made once, after the jars were fetched; every later session takes it.
+Starting a Spark session is mostly Java loading classes.  An archive of them (Java's class data
+sharing) is created once, after the jars are fetched; every later session uses it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pyspark.sql import SparkSession
 
 from batch_layer.history.table import SCHEMA, History, SourceOffsets
 from common.base.paths import home
@@ -24,12 +26,12 @@ TIMEOUT_SECONDS = 120.0
 
 
 def make(state: Path) -> Path:
-    """Make the archive, or make it anew; returns its file.
+    """Create or replace the archive; return its path.
 
     Parameters
     ----------
     state : Path
-        State folder; its ``jars/spark`` must be filled.
+        State folder, with the jars in ``jars/spark``.
     """
     target = class_archive(state)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -44,8 +46,6 @@ def make(state: Path) -> Path:
 
 
 def _session(state: Path, new: Path) -> SparkSession:
-    from pyspark.sql import SparkSession
-
     options = f'-Xlog:disable -Xlog:all=error:stderr "-XX:ArchiveClassesAtExit={new}"'
     table = Spark(master="local[2]", config={"spark.driver.extraJavaOptions": options})
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -56,7 +56,7 @@ def _session(state: Path, new: Path) -> SparkSession:
 
 
 def _use(spark: SparkSession, path: str) -> None:
-    """Do once, in small, what the layers do: Java archives the classes that were used."""
+    """Run the layers' operations once on tiny data, so that Java loads their classes."""
     history = History(spark, path)
     history.create()
     row = ("id", 0, 0, 0, "key", "value")
@@ -75,7 +75,7 @@ def _use(spark: SparkSession, path: str) -> None:
 
 
 def _end(spark: SparkSession) -> None:
-    """End the Java process in good order: it writes the archive as its last act."""
+    """End the Java process normally: it writes the archive when it exits."""
     gateway = spark.sparkContext._gateway
     assert gateway is not None
     java = gateway.proc

@@ -1,4 +1,4 @@
-"""The batch layer: events into the history, the history into generations, again and again."""
+"""The batch layer's loop: ingest events, train a generation, publish it, remove expired data."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Seconds until a run that failed for want of a broker is tried again, at most.
+#: Longest pause in seconds before a run is repeated that failed because of the broker.
 RETRY_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What the layer works with.
+    """External resources of the layer.
 
     Attributes
     ----------
     spark : SparkSession
-        With Delta Lake and the Kafka connector.
+        A session with Delta Lake and the Kafka connector.
     input_broker, update_broker : Broker
         Connections to the clusters of the two topics.
     store : ModelStore
-        Where generations go.
+        The store of generations.
     clock : callable
-        Milliseconds since 1970.
+        Returns milliseconds since 1970.
     """
 
     spark: SparkSession
@@ -59,18 +59,18 @@ class Resources:
 
 @dataclass
 class Report:
-    """What the last run did, and where its time went.
+    """Counts and times of one run.
 
     Attributes
     ----------
     seconds : dict of str to float
-        Of each step: ``ingest``, ``training``, ``commit``, ``publish``, ``ageing``.
+        Duration of each step: ``ingest``, ``training``, ``commit``, ``publish``, ``ageing``.
     lines, refused : int
-        Records read from the input topic, and those of them set aside.
+        Number of records read from the input topic, and of those among them that were refused.
     new_rows, past_rows : int
-        History rows since the parent's cut and before it; 0 where nothing was new.
+        Number of history rows since the parent's cut and before it; 0 if nothing was new.
     records : int
-        Records sent to the update topic.
+        Number of records sent to the update topic.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Report:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Measure a block, and log that it is done."""
+        """Measure the duration of a block and log it."""
         started = time.perf_counter()
         yield
         self.seconds[name] = time.perf_counter() - started
@@ -91,7 +91,7 @@ class Report:
 
 @dataclass(frozen=True)
 class _Data:
-    """The history at one version, split by the parent's cut."""
+    """One version of the history, split at the parent's cut."""
 
     complete: SourceOffsets
     version: int
@@ -108,18 +108,18 @@ class BatchLayer:
     resources : Resources
         Session, brokers, store, clock.
     accept_loss : bool
-        Go on where input records are gone, instead of stopping; for the first run only.
+        Continue, instead of stopping, if input records are lost; for the first run only.
 
     Attributes
     ----------
     report : Report
-        Of the last :meth:`run_once`.
+        Report of the last :meth:`run_once`.
     """
 
     def __init__(self, settings: Settings, resources: Resources, accept_loss: bool = False) -> None:
         self.report = Report()
         self._settings = settings
-        self._with = resources
+        self._resources = resources
         self._accept_loss = accept_loss
         path = f"{settings.batch.storage.data_dir.rstrip('/')}/{settings.app}"
         self._history = History(resources.spark, path)
@@ -127,9 +127,9 @@ class BatchLayer:
         self._family: BatchUpdate = module.Batch(settings)
 
     def run_forever(self) -> None:
-        """Make generations, each interval from start to start; a late one starts at once.
+        """Run forever, one run per interval from start to start; a late run starts at once.
 
-        A broker that cannot be reached is tried again sooner than that.
+        A run that fails because of the broker is repeated earlier.
         """
         interval = self._settings.batch.interval_seconds
         while True:
@@ -146,26 +146,26 @@ class BatchLayer:
             time.sleep(wait)
 
     def run_once(self) -> Generation | None:
-        """Take in what the input topic holds, and make a generation of it.
+        """Ingest the input topic, and build and publish a generation.
 
         Returns
         -------
         Generation or None
-            None where nothing was new, or the family built nothing.
+            None if nothing was new, or the family built nothing.
 
         Raises
         ------
         InputLostError, MissingTopicError, BrokerError, StoreError
-            Nothing is half done then: the next run goes on from here.
+            Completed steps stay valid: the next run continues after them.
         """
         self.report = Report()
-        ids = self._with.store.ids()
+        ids = self._resources.store.ids()
         # The clock's, and always above those before.
-        timestamp = max(self._with.clock(), ids[-1] + 1 if ids else 0)
-        existing_topic(self._with.update_broker, self._settings.update_topic.name)
-        self._with.store.discard_partial()
+        timestamp = max(self._resources.clock(), ids[-1] + 1 if ids else 0)
+        existing_topic(self._resources.update_broker, self._settings.update_topic.name)
+        self._resources.store.discard_partial()
         parent = self._newest()
-        if parent is not None and not self._with.store.is_published(parent.id):
+        if parent is not None and not self._resources.store.is_published(parent.id):
             log.info("generation %d was stored but not published", parent.id)
             self._publish(parent)
         with self.report.step("ingest"):
@@ -182,14 +182,16 @@ class BatchLayer:
         return generation
 
     def _ingest(self) -> Ingested:
-        ingest = Ingest(self._settings, self._with.input_broker, self._history, self._accept_loss)
+        ingest = Ingest(
+            self._settings, self._resources.input_broker, self._history, self._accept_loss
+        )
         ingested = ingest.run()
         self._accept_loss = False
         self.report.lines, self.report.refused = ingested.lines, ingested.refused
         return ingested
 
     def _data(self, ingested: Ingested, parent: Generation | None) -> _Data | None:
-        """Return what there is to learn from; None where the parent knows it all."""
+        """Return the history to train on; None if the parent covers all of it."""
         complete = ingested.complete
         if complete is None:
             return None
@@ -204,10 +206,10 @@ class BatchLayer:
 
     def _build(self, timestamp: int, data: _Data, parent: Generation | None) -> Generation | None:
         log.info("training on %d new and %d past rows", self.report.new_rows, self.report.past_rows)
-        directory = self._with.store.new(timestamp)
+        directory = self._resources.store.new(timestamp)
         rows = data.rows
         context = BatchContext(
-            self._with.spark,
+            self._resources.spark,
             self._settings,
             directory,
             timestamp,
@@ -218,13 +220,13 @@ class BatchLayer:
             built = self._family.run(context, rows.new, rows.past)
         failpoint("training")
         if built is None:
-            self._with.store.discard_partial()
+            self._resources.store.discard_partial()
             log.info("no model: the family built none, or none reached the threshold")
             return None
         with self.report.step("commit"):
             failpoint("generation.before_commit")
             manifest = self._manifest(timestamp, data, built, parent)
-            generation = self._with.store.commit(directory, manifest)
+            generation = self._resources.store.commit(directory, manifest)
             failpoint("generation.after_commit")
         return generation
 
@@ -240,7 +242,7 @@ class BatchLayer:
             cut=data.complete.offsets,
             history_version=data.version,
             data_range=data.rows.data_range,
-            created=self._with.clock(),
+            created=self._resources.clock(),
             engine=built.engine,
             hyperparameters=built.hyperparameters,
             metrics=built.metrics,
@@ -251,7 +253,7 @@ class BatchLayer:
         )
 
     def _publish(self, generation: Generation) -> None:
-        producer = self._with.update_broker.producer()
+        producer = self._resources.update_broker.producer()
         try:
             publisher = Publisher(
                 producer,
@@ -264,23 +266,23 @@ class BatchLayer:
                 self.report.records += publisher.publish(generation, updates)
         finally:
             producer.close()
-        self._with.store.mark_published(generation.id)
+        self._resources.store.mark_published(generation.id)
 
     def _age(self, data: _Data) -> None:
         storage = self._settings.batch.storage
-        reference = retention.reference_time(self._with.clock(), data.rows.data_range[1])
+        reference = retention.reference_time(self._resources.clock(), data.rows.data_range[1])
         retention.age_history(self._history, storage, reference)
         self._history.compact()
-        retention.age_generations(self._with.store, self._settings.app, storage, reference)
+        retention.age_generations(self._resources.store, self._settings.app, storage, reference)
 
     def _newest(self) -> Generation | None:
-        """Return this app's newest generation that can be read."""
-        for id_ in reversed(self._with.store.ids()):
+        """Return this app's newest readable generation; None if there is none."""
+        for id_ in reversed(self._resources.store.ids()):
             try:
-                found = self._with.store.get(id_)
+                generation = self._resources.store.get(id_)
             except StoreError as error:
                 log.warning("generation passed over: %s", error)
                 continue
-            if found.manifest.app == self._settings.app:
-                return found
+            if generation.manifest.app == self._settings.app:
+                return generation
         return None

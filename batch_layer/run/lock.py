@@ -1,4 +1,4 @@
-"""One batch layer per history: a lock that the kernel frees when its holder dies."""
+"""The lock that permits one batch layer per history; the kernel frees it when its holder dies."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ class AlreadyRunningError(RuntimeError):
 
 @contextmanager
 def only_one(home: Path, app: str, data_dir: str) -> Iterator[Path]:
-    """Hold the lock of an app's history for the length of the block; gives the lock's file.
+    """Hold the lock of an app's history during the block; yields the path of the lock's file.
 
     Parameters
     ----------
     home : Path
         State folder.
     app, data_dir : str
-        Which history.
+        The app, and the folder or URI of its history.
 
     Raises
     ------
     AlreadyRunningError
-        At once, if another process holds it.
+        If another process holds the lock; raised at once.
     """
     where = data_dir if "://" in data_dir else os.path.realpath(data_dir)
     digest = sha256_hex(where)[:16]
@@ -60,20 +60,20 @@ def only_one(home: Path, app: str, data_dir: str) -> Iterator[Path]:
 
 
 def hold_in_java(spark: SparkSession, path: Path) -> JavaObject:
-    """Let Spark's Java process hold a lock too, until it ends.
+    """Hold a second lock in Spark's Java process until that process ends.
 
-    A Java process may outlive a killed Python by moments and finish a commit in them; its
-    successor waits here until it is gone, before it asks the history where it ends.
+    After Python is killed, the Java process may live on briefly and finish a commit.  The next
+    batch layer waits here for its end, and only then reads the end of the history.
 
     Returns
     -------
     JavaObject
-        The open file; the lock lasts as long as it is referred to.
+        The open file; the lock is held as long as it is referenced.
 
     Raises
     ------
     AlreadyRunningError
-        If the other Java process does not end.
+        If the earlier Java process does not end in time.
     """
     jvm = spark.sparkContext._jvm
     assert jvm is not None

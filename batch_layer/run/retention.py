@@ -1,4 +1,4 @@
-"""Ageing: what is older than the configured hours goes (-1 keeps all, 0 removes everything)."""
+"""Removes expired history and generations (hours: -1 keeps all, 0 removes everything)."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ _HOUR_MS = 3_600_000
 
 
 def reference_time(clock: int, newest_event: int) -> int:
-    """Return the time (ms) against which age is measured.
+    """Return the time (ms) relative to which age is measured.
 
-    The earlier of the clock and the newest event: neither a clock that runs ahead nor an event
+    It is the earlier of the clock and the newest event, so that neither a fast clock nor an event
     from the future makes recent data look old.
     """
     return min(clock, newest_event)
 
 
 def age_history(history: History, storage: Storage, reference: int) -> bool:
-    """Remove history rows past their age; return whether there were any."""
+    """Remove expired rows from the history; return whether there were any."""
     before = _limit(storage.max_age_data_hours, reference)
     if before is None or not history.age(before):
         return False
@@ -32,10 +32,10 @@ def age_history(history: History, storage: Storage, reference: int) -> bool:
 
 
 def age_generations(store: ModelStore, app: str, storage: Storage, reference: int) -> list[int]:
-    """Remove an app's generations past their age; return their ids.
+    """Remove an app's expired generations; return their ids.
 
-    The newest stays unless the age is 0: it is the model that serves.  One whose manifest cannot
-    be read stays too, for somebody to look at.
+    The newest one is kept unless the limit is 0, because it is being served.  A generation with
+    an unreadable manifest is kept too, for an operator to inspect.
     """
     before = _limit(storage.max_age_model_hours, reference)
     if before is None:

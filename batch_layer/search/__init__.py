@@ -1,1 +1,1 @@
-"""The search for hyperparameters: candidates, their evaluation, the best one."""
+"""Hyperparameter search and its metrics; families derive from `training.MLUpdate`."""

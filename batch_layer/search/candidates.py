@@ -1,4 +1,4 @@
-"""What a search has tried, kept with the generation: a table and a plot of its candidates."""
+"""Writes a table and a plot of a search's candidates into the generation's folder."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ if TYPE_CHECKING:
 
 TABLE = "candidates.csv"
 PLOT = "candidates.png"
-#: What the table's first column is called, and the axis where hyperparameters do not differ.
+#: Name of the table's first column, and of the plot's axis if no hyperparameter varies.
 NUMBER = "candidate"
 
-#: Inches and dots per inch of one hyperparameter's panel.
+#: Width and height in inches of a hyperparameter's panel.
 PANEL = (3.2, 2.6)
 DPI = 100
-#: Panels in a plot: more hyperparameters are not searched through at once.
+#: Largest number of panels in a plot.
 MAX_PANELS = 6
 
 
 def write_candidates(trials: Sequence[Trial], best: Trial, directory: Path) -> None:
-    """Write table and plot; the same trials give the same bytes.
+    """Write the table and the plot; the same trials give the same bytes.
 
     Parameters
     ----------
     trials : sequence of Trial
-        All that were built.
+        All trials of the search.
     best : Trial
-        The one whose hyperparameters are published.
+        The trial whose hyperparameters are published.
     directory : Path
-        Of the generation.
+        The generation's folder.
     """
     _write_table(trials, best, directory / TABLE)
     _draw(trials, best, directory / PLOT)
@@ -60,7 +60,7 @@ def _write_table(trials: Sequence[Trial], best: Trial, path: Path) -> None:
 
 
 def _draw(trials: Sequence[Trial], best: Trial, path: Path) -> None:
-    # pyplot would keep state for the whole process.
+    # 26 MB and 0.3 s, where there are several candidates to draw; pyplot would keep state.
     from matplotlib.figure import Figure
 
     # The hyperparameters in which the candidates differ.

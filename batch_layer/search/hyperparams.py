@@ -1,16 +1,17 @@
-"""Hyperparameters: from what the configuration says to the combinations that are tried."""
+"""Parses the settings of hyperparameters and chooses the combinations to try."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from common.config import ConfigError
+from common.config import ConfigError, Section
+from common.config.keys import number_limits
 
 #: A grid has at most this many combinations (Oryx's bound).
 MAX_COMBINATIONS = 65_536
@@ -19,10 +20,10 @@ Combination = dict[str, Any]
 
 
 class Values(Protocol):
-    """The values that one hyperparameter may take."""
+    """The possible values of one hyperparameter."""
 
     def trial(self, count: int) -> Sequence[Any]:
-        """Return `count` values that cover the range, fewer where it has no more."""
+        """Return `count` values that cover the range, or fewer if it has fewer."""
 
     def draw(self, random: np.random.Generator) -> Any:
         """Draw one value."""
@@ -30,7 +31,7 @@ class Values(Protocol):
 
 @dataclass(frozen=True)
 class Unordered:
-    """One of several values without an order; a single one is fixed."""
+    """A set of values without an order; a single value is fixed."""
 
     values: tuple[Any, ...]
 
@@ -45,13 +46,13 @@ class Unordered:
 
 @dataclass(frozen=True)
 class IntegerRange:
-    """Whole numbers from `low` to `high`, both among them."""
+    """Integers from `low` to `high`, inclusive."""
 
     low: int
     high: int
 
     def trial(self, count: int) -> Sequence[int]:
-        """Spread evenly over the range with both ends; one value is the middle, rounded down."""
+        """Return evenly spaced values with both ends; one value is the middle, rounded down."""
         count = min(count, self.high - self.low + 1)
         if count == 1:
             return [(self.low + self.high) // 2]
@@ -64,13 +65,13 @@ class IntegerRange:
 
 @dataclass(frozen=True)
 class FloatRange:
-    """Numbers from `low` to `high`."""
+    """Real numbers from `low` to `high`."""
 
     low: float
     high: float
 
     def trial(self, count: int) -> Sequence[float]:
-        """Spread evenly over the range with both ends; one value is the middle."""
+        """Return evenly spaced values with both ends; a single value is the middle."""
         if count == 1 or self.low == self.high:
             return [(self.low + self.high) / 2]
         return [float(value) for value in np.linspace(self.low, self.high, count)]
@@ -82,14 +83,14 @@ class FloatRange:
 
 @dataclass(frozen=True)
 class Around:
-    """Numbers around `value`, `step` apart; whole ones if both are whole; from `minimum` up."""
+    """Numbers around `value`, `step` apart and at least `minimum`; integers if both are."""
 
     value: float
     step: float
     minimum: float = -math.inf
 
     def trial(self, count: int) -> Sequence[float]:
-        """Step evenly, with `value` in the middle (between two values if `count` is even)."""
+        """Return evenly spaced values around `value`, which is one of them if `count` is odd."""
         half = (count - 1) * self.step / 2
         first = self.value - (math.floor(half) if self._whole else half)
         if first < self.minimum:
@@ -98,8 +99,8 @@ class Around:
 
     def draw(self, random: np.random.Generator) -> float:
         """Draw from the normal distribution with mean `value` and deviation `step`."""
-        drawn = max(float(random.normal(self.value, self.step)), self.minimum)
-        return round(drawn) if self._whole else drawn
+        drawn = max(random.normal(self.value, self.step), self.minimum)
+        return round(drawn) if self._whole else float(drawn)
 
     @property
     def _whole(self) -> bool:
@@ -107,19 +108,19 @@ class Around:
 
 
 def values_of(name: str, setting: Any, minimum: float = -math.inf) -> Values:
-    """Read one hyperparameter's setting.
+    """Parse one hyperparameter's setting.
 
     Parameters
     ----------
     name : str
         Its configuration key, for errors.
     setting : object
-        A scalar is fixed.  A list of two numbers is a range, of whole numbers if both are
-        whole; any other list is unordered.  A table ``{around = VALUE, step = STEP}`` is
-        normally distributed in random search and stepped evenly in a grid.
+        A scalar is fixed.  A list of two numbers is a range, of integers if both are integers;
+        any other list is unordered.  A table ``{around = VALUE, step = STEP}`` is normally
+        distributed in random search and evenly spaced in a grid.
     minimum : float
-        Least number that makes sense; a setting below it is refused, and what falls below
-        it around a value is raised to it.
+        Smallest valid number: a smaller one in the setting is refused, and a smaller one around
+        a value is raised to it.
 
     Raises
     ------
@@ -147,30 +148,56 @@ def values_of(name: str, setting: Any, minimum: float = -math.inf) -> Values:
     return values
 
 
-def combinations(
-    ranges: Mapping[str, Values], count: int, search: Literal["random", "grid"], seed: int
-) -> list[Combination]:
-    """Choose at most `count` combinations of hyperparameters; the same seed, the same ones.
-
-    Random search draws each value by itself.  A grid takes the smallest number of values per
-    hyperparameter whose combinations are at least `count`, shuffles all of them, and takes
-    the first `count` (Oryx's rules).
+def values_in(table: str, hyperparams: Section, names: Iterable[str]) -> dict[str, Values]:
+    """Read the settings of some hyperparameters of a family, by their keys.
 
     Parameters
     ----------
-    ranges : mapping of str to Values
-        For each hyperparameter its values; one combination if all are fixed.
-    count : int
-        How many to choose; a grid has at most `MAX_COMBINATIONS`.
-    search : {"random", "grid"}
-        How they are chosen.
-    seed : int
-        Of the draw or the shuffle.
+    table : str
+        The configuration's name of `hyperparams`, for errors.
+    hyperparams : Section
+        The settings; what a field's type allows is the bound of its search too.
+    names : iterable of str
+        Its fields.
 
     Raises
     ------
     ConfigError
-        If a grid is to be larger than `MAX_COMBINATIONS`.
+        As :func:`values_of`.
+    """
+    found = {}
+    for name in names:
+        field = type(hyperparams).model_fields[name]
+        key = field.alias or name
+        least, _ = number_limits(field)
+        found[key] = values_of(f"{table}.{key}", getattr(hyperparams, name), least)
+    return found
+
+
+def combinations(
+    ranges: Mapping[str, Values], count: int, search: Literal["random", "grid"], seed: int
+) -> list[Combination]:
+    """Choose at most `count` combinations of hyperparameters, determined by the seed.
+
+    Random search draws each value independently.  A grid takes the smallest number of values
+    per hyperparameter that gives at least `count` combinations, shuffles these, and takes the
+    first `count` (Oryx's rules).
+
+    Parameters
+    ----------
+    ranges : mapping of str to Values
+        For each hyperparameter its possible values.
+    count : int
+        Number of combinations to choose; for a grid at most `MAX_COMBINATIONS`.
+    search : {"random", "grid"}
+        The method.
+    seed : int
+        Seed of the draw or the shuffle.
+
+    Raises
+    ------
+    ConfigError
+        If `count` exceeds `MAX_COMBINATIONS` for a grid.
     """
     random = np.random.default_rng(seed)
     if search == "grid":

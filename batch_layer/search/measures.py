@@ -1,4 +1,4 @@
-"""Metrics of held-out evaluation, vectorised."""
+"""Metrics of held-out evaluation, vectorised by NumPy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 Rows = NDArray[np.int64]
 Numbers = NDArray[np.floating]
 
-#: How often a negative that turns out to be a positive is drawn anew; then it is left out.
+#: Number of attempts to draw a negative that is not a positive; after them it is left out.
 _DRAWS = 8
 _BLOCK = 65_536
 
@@ -25,60 +25,61 @@ def dot_rows(
 
 
 def root_mean_squared_error(predicted: Numbers, actual: Numbers) -> float:
-    """Return √mean((predicted - actual)²); NaN of nothing."""
+    """Return √mean((predicted - actual)²); NaN for empty arrays."""
     return float(np.sqrt(np.mean((predicted - actual) ** 2))) if len(actual) else float("nan")
 
 
 def draw_negatives(users: Rows, items: Rows, seed: int) -> tuple[Rows, Rows]:
-    """Draw items that are no positives of a user, about as many as the user has positives.
+    """Draw for each user about as many negative items as the user has positive items.
 
-    They are drawn uniformly from the distinct items among all positives (Oryx's rule); a user
-    who has all of them gets none.
+    They are drawn uniformly from the distinct items of all positives (Oryx's rule); a user with
+    all of these items as positives gets no negatives.
 
     Parameters
     ----------
     users, items : ndarray of int64, shape (n,)
-        The positives, each pair once.
+        The positives, without duplicate pairs.
     seed : int
-        Of the draw.
+        Seed of the draw.
 
     Returns
     -------
     users, items : ndarray of int64, shape (m,), m <= n
-        The negatives; a pair may come twice.
+        The negatives, possibly with duplicate pairs.
     """
     random = np.random.default_rng(seed)
     choices = np.unique(items)
     positives = np.sort(_pair_keys(users, items))
-    left, found_users, found_items = users, [users[:0]], [items[:0]]
+    remaining, negative_users, negative_items = users, [users[:0]], [items[:0]]
     for _ in range(_DRAWS if len(choices) else 0):
-        drawn = random.choice(choices, len(left))
-        taken = _contains(positives, _pair_keys(left, drawn))
-        found_users.append(left[~taken])
-        found_items.append(drawn[~taken])
-        left = left[taken]
-    return np.concatenate(found_users), np.concatenate(found_items)
+        drawn = random.choice(choices, len(remaining))
+        is_positive = _contains(positives, _pair_keys(remaining, drawn))
+        negative_users.append(remaining[~is_positive])
+        negative_items.append(drawn[~is_positive])
+        remaining = remaining[is_positive]
+    return np.concatenate(negative_users), np.concatenate(negative_items)
 
 
 def mean_user_auc(
     positive_users: Rows, positive: Numbers, negative_users: Rows, negative: Numbers
 ) -> float:
-    """Return the mean over users of the share of pairs that are in the right order.
+    """Return the mean over users of the area under the user's ROC curve.
 
-    For each user all pairs of a positive's and a negative's score count: 1 if the positive's
-    is higher, 1/2 if they tie.  It is computed from rank sums (Mann and Whitney).
+    A user's area is the mean over all pairs of a positive and a negative of 1 if the positive
+    has the higher score, 1/2 if the scores tie, and else 0.  It is computed from rank sums
+    (Mann and Whitney 1947).
 
     Parameters
     ----------
     positive_users, negative_users : ndarray of int64
-        Whose the scores are.
+        The users of the scores.
     positive, negative : ndarray of float
         The scores.
 
     Returns
     -------
     float
-        NaN where no user has both.
+        NaN if no user has both positives and negatives.
     """
     users = np.concatenate([positive_users, negative_users])
     scores = np.concatenate([positive, negative])
@@ -97,7 +98,7 @@ def mean_user_auc(
 
 
 def _ranks(group: Rows, scores: Numbers) -> NDArray[np.float64]:
-    """Rank from 1 within each group, ties sharing their mean; sorted by group and score."""
+    """Return ranks from 1 within each group, with the mean for ties; input sorted by both."""
     position = np.arange(len(group), dtype=np.float64)
     first = np.searchsorted(group, group, "left")
     new = np.r_[True, (group[1:] != group[:-1]) | (scores[1:] != scores[:-1])][: len(group)]
@@ -112,6 +113,6 @@ def _pair_keys(users: Rows, items: Rows) -> Rows:
 
 
 def _contains(ordered: Rows, keys: Rows) -> NDArray[np.bool_]:
-    at = np.searchsorted(ordered, keys)
-    found: NDArray[np.bool_] = ordered[np.minimum(at, len(ordered) - 1)] == keys
-    return found
+    position = np.searchsorted(ordered, keys)
+    is_equal: NDArray[np.bool_] = ordered[np.minimum(position, len(ordered) - 1)] == keys
+    return is_equal

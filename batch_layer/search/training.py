@@ -1,11 +1,12 @@
-"""What all learning families share: search, held-out evaluation, threshold, refit.
+"""Base class of the learning families: search, held-out evaluation, threshold, refit.
 
-The rules are Oryx's where its own do not lose a model for no fault of the model:
+The rules are those of Oryx, except where these would lose a good model:
 
-* A split that leaves nothing to train on, or nothing to test on, is not used: one candidate is
-  trained on everything and not evaluated.  (Oryx publishes nothing.)
-* A candidate that cannot be evaluated ranks below every other.  If none can, the first is
-  kept.  The threshold applies to what was evaluated; the manifest says what was not.
+* If the split leaves no training data or no test data, one candidate is trained on all data
+  and not evaluated.  (Oryx publishes nothing.)
+* A candidate that cannot be evaluated ranks below all others.  If none can be evaluated, the
+  first is taken.  The threshold applies to evaluated candidates only; the manifest says which
+  were not evaluated.
 * The best candidate's hyperparameters are trained again on all data (``ml.eval.refit``).
 """
 
@@ -35,21 +36,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: What a family trains on and what it has trained: each family has its own types.
+#: A family's own types of training data and of trained models.
 Data = TypeVar("Data")
 Model = TypeVar("Model")
 
 
 @dataclass(frozen=True)
 class Split(Generic[Data]):
-    """The history as a family trains on it.
+    """The training data of a run, split for evaluation.
 
     Attributes
     ----------
     everything : Data
         Past and new data.
     train, test : Data or None
-        Its two parts; None where a part is empty.  The test part is new data only.
+        The two parts; None if a part is empty.  The test part has new data only.
     """
 
     everything: Data
@@ -58,20 +59,20 @@ class Split(Generic[Data]):
 
     @property
     def usable(self) -> bool:
-        """Whether there is something on both sides."""
+        """Whether neither part is empty."""
         return self.train is not None and self.test is not None
 
 
 class MLUpdate(ABC, Generic[Data, Model]):
-    """The batch part of a family that learns; its module derives ``Batch`` from this.
+    """Base class of the ``Batch`` of a family that learns.
 
     Parameters
     ----------
     settings : Settings
-        The whole configuration.
+        The complete configuration.
     """
 
-    #: The file of a candidate's directory that MODEL carries.
+    #: Name of the file in a candidate's directory that MODEL carries.
     model_file: ClassVar[str] = "model.pmml"
 
     def __init__(self, settings: Settings) -> None:
@@ -79,15 +80,15 @@ class MLUpdate(ABC, Generic[Data, Model]):
 
     @abstractmethod
     def hyperparameters(self) -> Mapping[str, Values]:
-        """Return the values that each hyperparameter may take."""
+        """Return the possible values of each hyperparameter."""
 
     @abstractmethod
     def split(
         self, context: BatchContext, new_data: DataFrame, past_data: DataFrame | None
     ) -> Split[Data] | None:
-        """Read the history once for all candidates, and hold ``ml.eval.test_fraction`` out.
+        """Read the history once for all candidates, and hold out ``ml.eval.test_fraction``.
 
-        Only new data are held out; past data are always for training.  None if there is
+        Only new data are held out; past data are always training data.  None if there is
         nothing to train on.
         """
 
@@ -95,22 +96,22 @@ class MLUpdate(ABC, Generic[Data, Model]):
     def build_model(self, context: BatchContext, train: Data, candidate: Candidate) -> Model | None:
         """Train one model and write its files into the candidate's directory.
 
-        May run in several threads at once.  None if the data leave nothing to learn.
+        Several threads may call it concurrently.  None if the data leave nothing to learn.
         """
 
     @abstractmethod
     def evaluate(self, context: BatchContext, model: Model, split: Split[Data]) -> Evaluation:
-        """Evaluate a model that was built on ``split.train`` on ``split.test``."""
+        """Evaluate on ``split.test`` a model that was trained on ``split.train``."""
 
     def engine(self, split: Split[Data]) -> str:
-        """Return the name of what trains, for the manifest."""
+        """Return the name of the engine that trains, for the manifest."""
         return ""
 
     def release(self, split: Split[Data]) -> None:
-        """Free what :meth:`split` holds, at the end of a run; nothing by default."""
+        """Free the memory of a split at the end of a run; does nothing by default."""
 
     def updates(self, generation: Generation) -> Collection[str]:
-        """Return no ``UP`` payloads; see :class:`batch_layer.api.BatchUpdate`."""
+        """Return ``()``: no updates by default; see :class:`batch_layer.api.BatchUpdate`."""
         return ()
 
     def run(
@@ -152,7 +153,7 @@ class MLUpdate(ABC, Generic[Data, Model]):
     def _try_candidates(
         self, context: BatchContext, split: Split[Data], scratch: Path
     ) -> list[Trial]:
-        """Build and evaluate all candidates, ``ml.eval.parallelism`` at once."""
+        """Build and evaluate all candidates, ``ml.eval.parallelism`` at a time."""
         candidates = self._candidates(scratch, evaluated=split.usable)
         threads = min(self.settings.ml.eval.parallelism, len(candidates))
         with ThreadPoolExecutor(threads, thread_name_prefix="candidate") as pool:
@@ -160,7 +161,7 @@ class MLUpdate(ABC, Generic[Data, Model]):
             return [trial for trial in trials if trial is not None]
 
     def _candidates(self, scratch: Path, evaluated: bool) -> list[Candidate]:
-        """Choose hyperparameters; candidate i takes combination i mod n, with its own seed."""
+        """Return the candidates; candidate i takes combination i mod n and its own seed."""
         rules, seed = self.settings.ml.eval, self.settings.ml.seed
         if rules.test_fraction > 0 and not evaluated:
             log.warning(
@@ -175,7 +176,7 @@ class MLUpdate(ABC, Generic[Data, Model]):
         ]
 
     def _try(self, context: BatchContext, split: Split[Data], candidate: Candidate) -> Trial | None:
-        """Build and evaluate one candidate; None if there was nothing to learn."""
+        """Build and evaluate one candidate; None if the data leave nothing to learn."""
         start = time.monotonic()
         candidate.directory.mkdir(exist_ok=True)
         train = split.train if split.usable else split.everything
@@ -189,7 +190,10 @@ class MLUpdate(ABC, Generic[Data, Model]):
         return trial
 
     def _best(self, trials: Sequence[Trial]) -> Trial | None:
-        """Return the highest score, the first where none has a score; None below the threshold."""
+        """Return the trial of the highest score, or the first if none has one.
+
+        None if there are no trials, or the score is below the threshold.
+        """
         if not trials:
             return None
         best = max(trials, key=lambda trial: -math.inf if trial.unknown else trial.score)
@@ -208,7 +212,7 @@ class MLUpdate(ABC, Generic[Data, Model]):
         return best
 
     def _final(self, context: BatchContext, split: Split[Data], best: Trial) -> Path | None:
-        """Return the folder of the model to publish: the best, trained on all data if asked."""
+        """Return the folder of the best model, trained again on all data if configured so."""
         if not (split.usable and self.settings.ml.eval.refit):
             return best.candidate.directory
         directory = best.candidate.directory.with_name("refit")

@@ -1,4 +1,4 @@
-"""What a search tries: candidates, how each evaluates, and what became of it."""
+"""Candidates of a search, their evaluations, and both together as trials."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class Candidate:
     Attributes
     ----------
     number : int
-        From 0, within this generation.
+        Number within the search, from 0.
     hyperparameters : mapping of str to value
-        One value for each of the family's.
+        A value for each hyperparameter of the family.
     seed : int
-        Of every random choice in its training.
+        Seed of every random choice in training.
     directory : Path
-        For its files.
+        Folder for its files.
     """
 
     number: int
@@ -33,15 +33,15 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model does on data that it has not seen.
+    """Result of evaluating a model on held-out data.
 
     Attributes
     ----------
     score : float
-        Candidates compare, and the threshold applies, by this; higher is better.  NaN where
-        the test data say nothing of the model.
+        Compared between candidates and with the threshold; higher is better.  NaN if the test
+        data cannot evaluate the model.
     metrics : mapping of str to float
-        What is worth keeping beside it.
+        Further metrics, for the manifest.
     """
 
     score: float
@@ -50,7 +50,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Trial:
-    """A candidate that was built, and how it did; `evaluation` is None if nothing could tell."""
+    """A built candidate with its evaluation, which is None if there are no test data."""
 
     candidate: Candidate
     evaluation: Evaluation | None
@@ -58,7 +58,7 @@ class Trial:
 
     @property
     def score(self) -> float:
-        """The evaluation's score; NaN where it is unknown."""
+        """The evaluation's score; NaN if it is unknown."""
         return math.nan if self.evaluation is None else self.evaluation.score
 
     @property
@@ -67,7 +67,7 @@ class Trial:
         return math.isnan(self.score)
 
     def metrics(self) -> dict[str, float | None]:
-        """Return score and metrics; the score is None where it is unknown."""
+        """Return score and metrics; the score is None if it is unknown."""
         if self.evaluation is None or self.unknown:
             return {"score": None}
         return {"score": self.score, **self.evaluation.metrics}

@@ -1,4 +1,4 @@
-"""Python client of Gemsbok's serving layer: queries, events in bulk, and DataFrames."""
+"""Python client of Gemsbok's serving layer; import the names below from here."""
 
 from gemsbok_client.client import Client
 from gemsbok_client.errors import (

@@ -1,4 +1,4 @@
-"""Events in bulk: from any iterable or DataFrame into batches, with progress."""
+"""Converts iterables and DataFrames into batches of events or records."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 V = TypeVar("V")
 
-#: Fast rather than small.
+#: A fast level.
 COMPRESS_LEVEL = 3
 
 
 class Progress(Protocol):
-    """What is told of each batch that is written."""
+    """A progress bar."""
 
     def update(self, n: int) -> object:
-        """Take note of `n` more events."""
+        """Add `n` written events."""
 
 
 class _Silent:
@@ -38,12 +38,12 @@ class _Silent:
 
 
 def objects(values: Iterable[Event] | Records) -> Iterator[Mapping[str, Any] | Sequence[Any]]:
-    """Yield events or records as the server reads them.
+    """Yield events or records in the form of the server's JSON.
 
     Parameters
     ----------
     values : iterable of Event, mapping or sequence, or DataFrame
-        A frame's columns are the names; a missing cell is left out.
+        A DataFrame's columns are the names; missing cells are left out.
     """
     if _is_frame(values):
         yield from _rows(values)
@@ -53,32 +53,36 @@ def objects(values: Iterable[Event] | Records) -> Iterator[Mapping[str, Any] | S
 
 
 def _is_frame(values: Iterable[Event] | Records) -> TypeIs[pd.DataFrame]:
-    """Tell whether these are a DataFrame, without importing pandas."""
+    """Return whether the values are a DataFrame, without importing pandas."""
     return hasattr(values, "itertuples")
 
 
 def _rows(frame: pd.DataFrame) -> Iterator[Mapping[str, Any]]:
     names = [str(name) for name in frame.columns]
-    present = frame.notna().to_numpy()
+    presence = frame.notna().to_numpy()
     columns = [frame[name].tolist() for name in frame.columns]
-    for cells, here in zip(zip(*columns, strict=True), present, strict=True):
-        yield {name: cell for name, cell, known in zip(names, cells, here, strict=True) if known}
+    for cells, is_present in zip(zip(*columns, strict=True), presence, strict=True):
+        yield {
+            name: cell
+            for name, cell, present in zip(names, cells, is_present, strict=True)
+            if present
+        }
 
 
 def batches(values: Iterable[V], size: int) -> Iterator[list[V]]:
-    """Yield values in lists of `size`; the last may be shorter."""
+    """Yield the values in lists of `size`; the last list may be shorter."""
     rest = iter(values)
     while batch := list(itertools.islice(rest, size)):
         yield batch
 
 
 def body(document: Mapping[str, Any]) -> bytes:
-    """Return JSON as a request's body, compressed by gzip.
+    """Return a document as gzip-compressed JSON, for a request's body.
 
     Raises
     ------
     UnsendableError
-        If a value is not one of JSON's, such as NaN or a date.
+        If JSON cannot represent a value, such as NaN or a date.
     """
     try:
         text = json.dumps(document, ensure_ascii=False, allow_nan=False)
@@ -89,7 +93,7 @@ def body(document: Mapping[str, Any]) -> bytes:
 
 
 def progress_bar(wanted: bool, total: int | None) -> AbstractContextManager[Progress]:
-    """Return what shows how many events are written: a bar, or nothing.
+    """Return a progress bar, which is silent unless `wanted`.
 
     Raises
     ------

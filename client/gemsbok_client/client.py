@@ -1,4 +1,4 @@
-"""The client of one serving layer: its state, records, and events."""
+"""The client of one serving layer: its state, records and events."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     from gemsbok_client.bulk import Records
     from gemsbok_client.options import ClientOptions
 
-#: Records of one request; more are sent in several.
+#: Largest number of records in a request; more are split into several requests.
 MAX_RECORDS = 5000
-#: Seconds between two questions whether the server is ready.
+#: Interval of polling for readiness.
 POLL_SECONDS = 0.5
 
 
 class Client(Recommendations):
     """A connection to one serving layer; close it, or use it in a ``with`` statement.
 
-    It may be used by several threads at once.
+    It is thread-safe.
 
     Parameters
     ----------
     url : str
-        Where the server is, with the context path if it has one.
+        URL of the server, including its context path.
     **options
         See :class:`ClientOptions`.
     """
@@ -68,12 +68,12 @@ class Client(Recommendations):
     # -- the server ---------------------------------------------------------------------
 
     def readiness(self) -> Readiness:
-        """Ask whether the server can answer queries, and what is missing if not.
+        """Return whether the server can answer queries, and what is missing if not.
 
         Raises
         ------
         ClientError
-            If it does not say.
+            If the server does not reply with its readiness.
         """
         response = self._server.send("GET", "/readyz", extensions={REPEAT: False})
         if response.status_code != 503:
@@ -85,7 +85,7 @@ class Client(Recommendations):
             raise
 
     def wait_until_ready(self, timeout: float = 60.0) -> None:
-        """Wait until queries can be answered.
+        """Wait until the server can answer queries.
 
         Parameters
         ----------
@@ -95,7 +95,7 @@ class Client(Recommendations):
         Raises
         ------
         ClientError
-            If they cannot in time; it says what is missing.
+            If the server is not ready in time; the text says what is missing.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -108,7 +108,7 @@ class Client(Recommendations):
             time.sleep(POLL_SECONDS)
 
     def _missing(self) -> str | None:
-        """Say why queries cannot be answered now; None if they can."""
+        """Return why the server cannot answer queries; None if it can."""
         try:
             return self.readiness().missing
         except ApiError as error:
@@ -119,11 +119,11 @@ class Client(Recommendations):
             return str(error)
 
     def version(self) -> str:
-        """Ask for the server's version."""
+        """Return the server's version."""
         return str(self._server.get("/version")["version"])
 
     def pmml(self) -> bytes:
-        """Return the model as it is now, as PMML."""
+        """Return the current model as PMML."""
         response = self._server.send("GET", "/model.pmml", headers={"Accept": "application/xml"})
         raise_for_error(response)
         return response.content
@@ -131,24 +131,24 @@ class Client(Recommendations):
     # -- records ------------------------------------------------------------------------
 
     def assign(self, records: Records) -> Iterator[Assignment]:
-        """Assign each record to the nearest cluster; yields the results in order.
+        """Yield the nearest cluster of each record, in order.
 
         Parameters
         ----------
         records : iterable of mapping or sequence, or DataFrame
-            Objects by feature name, in which what is left out is missing, or all fields in
-            order; a frame's columns are the features' names.
+            Mappings by feature name, in which an absent feature is a missing value, or sequences of
+            all fields in order; a DataFrame's columns are the features' names.
         """
         for row in self._each("/v1/assign", records, "assignments"):
             yield Assignment(row["cluster"], row["distance"])
 
     def predict(self, records: Records) -> Iterator[Prediction]:
-        """Predict the target of each record; takes and yields as :meth:`assign` does."""
+        """Yield the predicted target of each record, in order; `records` as in :meth:`assign`."""
         for row in self._each("/v1/predict", records, "predictions"):
             yield Prediction(row["value"], row["probabilities"])
 
     def score(self, records: Records) -> Iterator[dict[str, Any]]:
-        """Score records by a document of another tool: yields its outputs by name, in order."""
+        """Yield the outputs by name of an imported PMML model for each record, in order."""
         for row in self._each("/v1/score", records, "scores"):
             yield dict(row)
 
@@ -165,23 +165,22 @@ class Client(Recommendations):
         batch_size: int = 2000,
         progress: bool = False,
     ) -> int:
-        """Send events; returns their number once all of them are written.
+        """Send events and return their number when all of them are written.
 
         Parameters
         ----------
         events : iterable of Event, mapping or sequence, or DataFrame
-            For ALS :class:`Event`, or its fields by name; for other families records as
-            :meth:`assign` takes them.  A frame's columns are the names; a missing cell is left
-            out.
+            For ALS :class:`Event`, or mappings of its fields; for other families records as in
+            :meth:`assign`.  A DataFrame's columns are the names; missing cells are left out.
         batch_size : int
-            Events of one request: all of them are written, or none.
+            Number of events in a request; all of them are written, or none.
         progress : bool
-            Whether to show a bar (needs tqdm).
+            Whether to show a progress bar (needs tqdm).
 
         Raises
         ------
         IngestError
-            If not all are written; it says how many are.
+            If not all events are written; it has the number of written ones.
         """
         total = len(events) if isinstance(events, Sized) else None
         written = 0
@@ -197,7 +196,7 @@ class Client(Recommendations):
 
 
 def _outcome_unknown(error: ClientError) -> bool:
-    """Tell whether events of the request that failed may be written all the same."""
+    """Return whether events of a failed request may have been written."""
     if isinstance(error, ApiError):
         return error.status >= 500 and error.code not in NOTHING_WRITTEN
     unsent = (httpx.ConnectError, httpx.ConnectTimeout)

@@ -1,4 +1,4 @@
-"""Requests to one server: who asks, what is sent again, and errors as exceptions."""
+"""Sends requests to one server, with credentials and retries; raises errors as exceptions."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class Connection:
-    """Sends requests to one server; it may be used by several threads at once.
+    """Sends requests to one server; thread-safe.
 
     Parameters
     ----------
     url : str
-        Where the server is, with the context path if it has one.
+        URL of the server, including its context path.
     options : ClientOptions
-        How to reach it, and who asks.
+        Transport, credentials and retries.
     """
 
     def __init__(self, url: str, options: ClientOptions) -> None:
@@ -45,22 +45,22 @@ class Connection:
         self._http.close()
 
     def get(self, path: str, query: Mapping[str, Any] | None = None) -> Any:
-        """Return the JSON at a path."""
+        """GET a path and return its JSON."""
         response = self.send("GET", path, params=dict(query or {}))
         raise_for_error(response)
         return response.json()
 
     def post(self, path: str, body: bytes, repeat: bool = False) -> Any:
-        """Send JSON compressed by gzip, and return the JSON that comes back.
+        """POST gzip-compressed JSON, and return the JSON of the reply.
 
         Parameters
         ----------
         path : str
-            Where to.
+            Path below the server's URL.
         body : bytes
-            As ``bulk.body`` makes it.
+            A body from ``bulk.body``.
         repeat : bool
-            Whether it changes nothing, so that it may be sent twice.
+            Whether the request writes nothing, so that it may be repeated.
         """
         headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
         extensions = {REPEAT: True} if repeat else {}
@@ -69,12 +69,12 @@ class Connection:
         return response.json()
 
     def send(self, method: str, path: str, **parts: Any) -> httpx.Response:
-        """Send a request and return the answer, whatever its status.
+        """Send a request and return the reply, with any status.
 
         Raises
         ------
         UnreachableError
-            If none comes.
+            If there is no reply.
         """
         try:
             return self._http.request(method, path, **parts)
@@ -84,5 +84,5 @@ class Connection:
 
 
 def _trust(options: ClientOptions) -> bool | ssl.SSLContext:
-    given = options.get("verify", True)
-    return ssl.create_default_context(cafile=given) if isinstance(given, str) else given
+    verify = options.get("verify", True)
+    return ssl.create_default_context(cafile=verify) if isinstance(verify, str) else verify

@@ -1,4 +1,4 @@
-"""What can go wrong, and what is known then."""
+"""The client's exceptions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import httpx
 
 
 class ClientError(Exception):
-    """The request has not been answered as it was meant to be."""
+    """Base class: the request has failed."""
 
 
 class UnreachableError(ClientError):
-    """No answer came, after all attempts."""
+    """The server did not reply, after all attempts."""
 
 
 class UnsendableError(ClientError):
@@ -20,20 +20,20 @@ class UnsendableError(ClientError):
 
 
 class ApiError(ClientError):
-    """The server has answered with an error.
+    """The server replied with an error.
 
     Attributes
     ----------
     status : int
         HTTP status.
     code : str
-        Which error it is: ``unknown_id``, ``bad_parameter``, ``model_not_ready``, …
+        The error's code: ``unknown_id``, ``bad_parameter``, ``model_not_ready``, …
     detail : str
-        What was wrong and what would be right.
+        What was wrong, and what would be valid.
     request_id : str or None
-        Finds the request in the server's log.
+        Id of the request in the server's log.
     faults : list of dict
-        Each thing that was wrong: ``detail``, and ``pointer`` or ``parameter``.
+        The faults: ``detail``, and ``pointer`` or ``parameter``.
     """
 
     def __init__(self, status: int, document: dict[str, Any]) -> None:
@@ -51,9 +51,9 @@ class IngestError(ClientError):
     Attributes
     ----------
     acknowledged : int
-        Events, from the first on, that are written.
+        Number of events at the beginning that are written.
     outcome_unknown : bool
-        Whether some of the events after these may be written too; otherwise none is.
+        Whether some of the following events may be written too; if False, none of them is.
     """
 
     def __init__(self, cause: ClientError, acknowledged: int, outcome_unknown: bool) -> None:
@@ -64,13 +64,13 @@ class IngestError(ClientError):
 
 
 def error_document(response: httpx.Response) -> dict[str, Any]:
-    """Return an error's JSON, whichever of the server's two forms it has; empty for others."""
+    """Return the fields of an error reply in either form of the server; empty for other replies."""
     try:
-        found = response.json()
+        document = response.json()
     except ValueError:
         return {}
-    inner = found.get("error", found) if isinstance(found, dict) else {}
-    return inner if isinstance(inner, dict) else {}
+    fields = document.get("error", document) if isinstance(document, dict) else {}
+    return fields if isinstance(fields, dict) else {}
 
 
 def raise_for_error(response: httpx.Response) -> None:

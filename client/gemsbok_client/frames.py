@@ -1,4 +1,4 @@
-"""Results as DataFrames; needs pandas."""
+"""Converts results to DataFrames; needs pandas."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from gemsbok_client.results import UserRecommendations
 
 def recommendations_frame(results: Iterable[UserRecommendations]) -> pd.DataFrame:
     """Return one row for each recommendation; see ``Client.recommendations_frame``."""
-    found = list(results)
+    all_results = list(results)
     rows = [
         (result.user, rank, item.id, item.score)
-        for result in found
+        for result in all_results
         for rank, item in enumerate(result.items, 1)
     ]
     frame: pd.DataFrame = pd.DataFrame(rows, columns=["user", "rank", "item", "score"])
-    frame.attrs["unknown_users"] = [result.user for result in found if result.error]
+    frame.attrs["unknown_users"] = [result.user for result in all_results if result.error]
     return frame

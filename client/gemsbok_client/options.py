@@ -1,4 +1,4 @@
-"""The options of a client and of its calls; a call takes them as keyword arguments."""
+"""Keyword options of a client and of its calls."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from gemsbok_client.retry import Retry
 
 
 class ClientOptions(TypedDict, total=False):
-    """How to reach the server, and who asks.
+    """Options for reaching the server.
 
     Attributes
     ----------
     token : str
         A bearer token.
     digest : (str, str)
-        Name and password for HTTP digest; where there is no token.
+        Name and password for HTTP digest, if there is no token.
     verify : bool, str or SSLContext
-        Whom to trust: the system's authorities (True), those in a PEM file, those of a
-        context, or anybody (False, for tests).
+        Trusted authorities: the system's (True), those in a PEM file, those of a context, or
+        no verification (False, for tests).
     timeout : float
-        Seconds for connecting, and between any two bytes.
+        Timeout in seconds for connecting, and between two bytes.
     retry : Retry
-        How often and when to try again.
+        Number and delays of attempts.
     transport : httpx.BaseTransport
-        What requests go through in place of the network.
+        Replaces the network.
     """
 
     token: str
@@ -40,21 +40,21 @@ class ClientOptions(TypedDict, total=False):
 
 
 class PageOptions(TypedDict, total=False):
-    """Which rows: `how_many` (10 if absent) after the first `offset`."""
+    """The page: `how_many` rows (10 if absent) after the first `offset`."""
 
     how_many: int
     offset: int
 
 
 class FilterOptions(PageOptions, total=False):
-    """Which ids may not be there, and what the server's rescorers are told."""
+    """Ids to exclude, and arguments of the server's rescorer."""
 
     exclude: Sequence[str]
     rescorer_params: Sequence[str]
 
 
 class RecommendOptions(FilterOptions, total=False):
-    """Whether known items may be there, and which are the only ones."""
+    """Whether known items may be recommended, and the only ids that may be."""
 
     consider_known_items: bool
     include: Sequence[str]

@@ -1,4 +1,4 @@
-"""What an ALS model is asked: recommendations, similar items, and why."""
+"""Queries to an ALS model: recommendations, similar items, reasons."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
     from gemsbok_client.options import FilterOptions, PageOptions, RecommendOptions
 
-#: Users of one request; more are sent in several.
+#: Largest number of users in a request; more are split into several requests.
 MAX_USERS = 500
 
 
 class Recommendations:
-    """The part of :class:`Client` that asks an ALS model.
+    """The part of :class:`Client` that queries an ALS model.
 
     Parameters
     ----------
     server : Connection
-        Where the model is.
+        Connection to the server.
     """
 
     def __init__(self, server: Connection) -> None:
         self._server = server
 
     def recommend(self, user: str, **options: Unpack[RecommendOptions]) -> list[ScoredItem]:
-        """Recommend items to a user, the best first.
+        """Return recommended items for a user, best first.
 
         Parameters
         ----------
@@ -52,10 +52,10 @@ class Recommendations:
         Raises
         ------
         ApiError
-            404 ``unknown_id`` for a user that the model does not hold.
+            404 ``unknown_id`` for a user that is not in the model.
         """
-        found = self._server.get(f"/v1/users/{_segment(user)}/recommendations", options)
-        return scored(found["items"])
+        reply = self._server.get(f"/v1/users/{_segment(user)}/recommendations", options)
+        return scored(reply["items"])
 
     def recommend_after(
         self,
@@ -63,27 +63,27 @@ class Recommendations:
         user: str | None = None,
         **options: Unpack[RecommendOptions],
     ) -> list[ScoredItem]:
-        """Recommend items to somebody who has just dealt with some.
+        """Return recommended items for a user who has just interacted with the given items.
 
         Parameters
         ----------
         items : mapping from str to float
             Items and strengths, in order; they are not recommended.
         user : str, optional
-            Who it is; somebody unknown if absent.
+            The user; an anonymous one if absent.
         **options
             See :class:`RecommendOptions`.
         """
-        dealt = [{"id": id, "strength": strength} for id, strength in items.items()]
-        asked = {"items": dealt, **({"user": user} if user is not None else {}), **options}
-        return scored(self._ask("/v1/recommend-after", asked)["items"])
+        interactions = [{"id": id, "strength": strength} for id, strength in items.items()]
+        query = {"items": interactions, **({"user": user} if user is not None else {}), **options}
+        return scored(self._ask("/v1/recommend-after", query)["items"])
 
     def recommend_many(
         self, users: Iterable[str], **options: Unpack[RecommendOptions]
     ) -> Iterator[UserRecommendations]:
-        """Recommend to each of many users; yields them in order, as the replies come.
+        """Yield the recommendations of each user, in order, as the replies arrive.
 
-        An unknown user is yielded too, with an error and without items.
+        The result of an unknown user has an error and no items.
         """
         for batch in bulk.batches(users, MAX_USERS):
             for row in self._ask("/v1/recommend", {"users": batch, **options})["results"]:
@@ -92,13 +92,13 @@ class Recommendations:
     def recommendations_frame(
         self, users: Iterable[str], **options: Unpack[RecommendOptions]
     ) -> pd.DataFrame:
-        """Recommend to each of many users, as a DataFrame.
+        """Return the recommendations of many users as a DataFrame.
 
         Returns
         -------
         DataFrame
-            Columns ``user``, ``rank`` (from 1), ``item``, ``score``.  Users without a row
-            because the model does not hold them are listed in ``attrs["unknown_users"]``.
+            Columns ``user``, ``rank`` (from 1), ``item``, ``score``.  Users that are not in the
+            model have no rows and are listed in ``attrs["unknown_users"]``.
 
         Raises
         ------
@@ -113,34 +113,34 @@ class Recommendations:
         return recommendations_frame(self.recommend_many(users, **options))
 
     def similar_items(self, item: str, **options: Unpack[FilterOptions]) -> list[ScoredItem]:
-        """List the items most similar to an item, by cosine."""
+        """Return the items most similar to an item, by cosine."""
         return scored(self._server.get(f"/v1/items/{_segment(item)}/similar", options)["items"])
 
     def estimates(self, user: str, items: Sequence[str]) -> list[Estimate]:
-        """Estimate a user's strength for each of some items."""
-        found = self._server.get(f"/v1/users/{_segment(user)}/estimates", {"items": items})
-        return [Estimate(row["id"], row["score"]) for row in found["estimates"]]
+        """Return a user's estimated strength for each of the items."""
+        reply = self._server.get(f"/v1/users/{_segment(user)}/estimates", {"items": items})
+        return [Estimate(row["id"], row["score"]) for row in reply["estimates"]]
 
     def because(self, user: str, item: str, **options: Unpack[PageOptions]) -> list[ScoredItem]:
-        """List the items that a user knows, the most similar to an item first."""
+        """Return the user's known items, most similar to `item` first."""
         path = f"/v1/users/{_segment(user)}/items/{_segment(item)}/reasons"
         return scored(self._server.get(path, options)["items"])
 
     def known_items(self, user: str) -> list[str]:
-        """List the items that a user knows."""
+        """Return the user's known items."""
         return [
             str(id) for id in self._server.get(f"/v1/users/{_segment(user)}/known-items")["items"]
         ]
 
     def popular_items(self, **options: Unpack[FilterOptions]) -> list[CountedItem]:
-        """List the items that most users know."""
+        """Return the items that most users know."""
         rows = self._server.get("/v1/popular-items", options)["items"]
         return [CountedItem(row["id"], row["count"]) for row in rows]
 
-    def _ask(self, path: str, question: Mapping[str, Any]) -> Any:
-        return self._server.post(path, bulk.body(question), repeat=True)
+    def _ask(self, path: str, query: Mapping[str, Any]) -> Any:
+        return self._server.post(path, bulk.body(query), repeat=True)
 
 
 def _segment(id: str) -> str:
-    """Return an id as one segment of a path; dots alone would be taken for a way through it."""
+    """Return an id as one path segment; ``.`` and ``..`` are escaped too: they would navigate."""
     return id.replace(".", "%2E") if id in (".", "..") else quote(id, safe="")

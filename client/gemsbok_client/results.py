@@ -1,4 +1,4 @@
-"""What is sent and what comes back, as values."""
+"""Events, and the results of queries."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A user deals with an item.
+    """A user's interaction with an item.
 
     Attributes
     ----------
     user, item : str
-        Ids, of any characters.
+        Ids, with any characters.
     strength : float or None
-        How strongly; None takes it back.
+        Strength of the interaction; None deletes it.
     timestamp : int or None
-        Milliseconds since 1970; None is when the server receives it.
+        Milliseconds since 1970; None is the time at which the server receives the event.
     """
 
     user: str
@@ -27,14 +27,14 @@ class Event:
     timestamp: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the event as the server reads it."""
-        found = {"user": self.user, "item": self.item, "strength": self.strength}
-        return found if self.timestamp is None else {**found, "timestamp": self.timestamp}
+        """Return the event in the form of the server's JSON."""
+        event = {"user": self.user, "item": self.item, "strength": self.strength}
+        return event if self.timestamp is None else {**event, "timestamp": self.timestamp}
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredItem:
-    """An item and its score: the higher the better."""
+    """An item and its score; higher is better."""
 
     id: str
     score: float
@@ -50,7 +50,7 @@ class CountedItem:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """An item and a user's estimated strength; None where the model does not hold the item."""
+    """An item and a user's estimated strength; None if the item is not in the model."""
 
     id: str
     score: float | None
@@ -58,16 +58,16 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class UserRecommendations:
-    """One user's recommendations, the best first.
+    """One user's recommendations, best first.
 
     Attributes
     ----------
     user : str
         The user.
     items : list of ScoredItem
-        Empty where there is an error.
+        The items; empty if there is an error.
     error : str or None
-        Why there is nothing: ``unknown_id`` for a user that the model does not hold.
+        The error's code: ``unknown_id`` for a user that is not in the model.
     """
 
     user: str
@@ -85,7 +85,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What is predicted for a record: a class and each class's probability, or a number."""
+    """The prediction for a record: a class and the classes' probabilities, or a number."""
 
     value: str | float
     probabilities: dict[str, float] | None = None
@@ -93,7 +93,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """Whether queries can be answered, what is missing, and which share (0 to 1) is loaded."""
+    """Whether the server can answer queries, what is missing, and the share (0 to 1) loaded."""
 
     ready: bool
     missing: str | None
@@ -102,11 +102,11 @@ class Readiness:
 
 
 def scored(rows: list[Mapping[str, Any]]) -> list[ScoredItem]:
-    """Read items with scores."""
+    """Parse items with scores."""
     return [ScoredItem(row["id"], row["score"]) for row in rows]
 
 
 def user_recommendations(row: Mapping[str, Any]) -> UserRecommendations:
-    """Read one user's part of a batch."""
+    """Parse one user's result of a batch."""
     error = row["error"]["code"] if row.get("error") else None
     return UserRecommendations(row["user"], scored(row["items"]), error)

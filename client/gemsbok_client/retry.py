@@ -1,9 +1,9 @@
-"""When a request is sent again: only where that cannot do anything twice.
+"""Retries requests, but only if repeating them cannot write anything twice.
 
-A request that changes nothing is sent again after a broken connection and after 429, 502, 503
-and 504.  Events are sent again only where none of them was written: no connection came about,
-429, or a 503 that says so.  Waiting doubles from one attempt to the next, by a random part of
-it, so that many clients do not come back at once; ``Retry-After`` is a lower bound.
+A request that writes nothing is repeated after a broken connection and after 429, 502, 503 and
+504.  Events are sent again only if none of them was written: the connection failed, 429, or a
+503 that says so.  Delays are random, with an upper limit that doubles with each attempt, so that
+many clients do not return at the same time; ``Retry-After`` is a lower bound.
 """
 
 from __future__ import annotations
@@ -18,12 +18,11 @@ import httpx
 
 from gemsbok_client.errors import error_document
 
-#: Extension of a request: True if it may be sent twice though it is a POST, False if it is not
-#: to be sent again whatever comes.
+#: Request extension: True if a POST may be repeated, False if the request must not be repeated.
 REPEAT = "gemsbok.repeat"
-#: Codes of 503 with which the server says that nothing was written.
+#: Codes of a 503 reply that mean that nothing was written.
 NOTHING_WRITTEN = frozenset({"overloaded", "broker_unavailable"})
-#: Statuses that may be others when the request is sent again.
+#: Transient statuses.
 PASSING = frozenset({429, 502, 503, 504})
 
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -32,16 +31,16 @@ _BROKEN = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError
 
 @dataclass(frozen=True)
 class Retry:
-    """How often and when a request is sent again.
+    """Number and delays of attempts.
 
     Attributes
     ----------
     attempts : int
-        Times that a request is sent at most; 1 never sends again.
+        Largest number of attempts; 1 never retries.
     first : float
-        Seconds of the first wait at most; each later one is up to twice as long.
+        Upper limit of the first delay in seconds; doubled for each later one.
     longest : float
-        Seconds of any wait at most; a ``Retry-After`` beyond it ends the attempts.
+        Upper limit of any delay in seconds; a longer ``Retry-After`` ends the attempts.
     """
 
     attempts: int = 5
@@ -54,9 +53,9 @@ class Retry:
         Parameters
         ----------
         attempt : int
-            Counted from 1.
+            Number of the attempt, from 1.
         asked : float
-            Seconds that the server has asked for.
+            Seconds of the server's ``Retry-After``.
         draw : float
             A random number from 0 to 1.
         """
@@ -65,16 +64,16 @@ class Retry:
 
 
 class RetryingTransport(httpx.BaseTransport):
-    """A transport that sends requests again as `retry` says.
+    """A transport that retries requests.
 
     Parameters
     ----------
     inner : httpx.BaseTransport
         Sends a request once.
     retry : Retry
-        How often and when.
+        Number and delays of attempts.
     sleep, draw : callable, optional
-        Wait for seconds; return a random number from 0 to 1.
+        Waits for seconds; returns a random number from 0 to 1.
     """
 
     def __init__(
@@ -90,7 +89,7 @@ class RetryingTransport(httpx.BaseTransport):
         self._draw = draw
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Send a request until it is answered for good or the attempts are over."""
+        """Send a request until the reply is final or the attempts are used up."""
         request.read()
         attempts = 1 if request.extensions.get(REPEAT) is False else self._retry.attempts
         for attempt in range(1, attempts):
@@ -114,7 +113,7 @@ class RetryingTransport(httpx.BaseTransport):
 
 
 def is_safe(request: httpx.Request) -> bool:
-    """Tell whether a request changes nothing, so that it may be sent twice."""
+    """Return whether a request writes nothing, so that it may be repeated."""
     return request.method in ("GET", "HEAD") or bool(request.extensions.get(REPEAT))
 
 
@@ -125,13 +124,13 @@ def _may_repeat(request: httpx.Request, response: httpx.Response) -> bool:
 
 
 def nothing_written(response: httpx.Response) -> bool:
-    """Tell whether an error says that no event was written."""
+    """Return whether an error reply says that no event was written."""
     response.read()
     return error_document(response).get("code") in NOTHING_WRITTEN
 
 
 def retry_after(response: httpx.Response, now: Callable[[], float] = time.time) -> float:
-    """Return the seconds that ``Retry-After`` asks for; 0 where there is none."""
+    """Return the seconds of ``Retry-After``; 0 if it is absent."""
     text = response.headers.get("Retry-After", "0")
     if text.isdigit():
         return float(text)

@@ -1,3 +1,3 @@
-"""The client's version: the server's that it was released with."""
+"""The client's version, which is that of the server released with it."""
 
 VERSION = "0.1.0.dev0"

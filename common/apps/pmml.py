@@ -30,6 +30,7 @@ class Lines(InputLines):
 
     def read(self, lines: pa.StringArray) -> Read:
         """Return the same reason for each line."""
+        # Every process imports all families, for their settings; Arrow takes 34 MB.
         import pyarrow as pa
 
         return Read(pa.record_batch({"line": lines}), pa.array([REASON] * len(lines), pa.string()))

@@ -1,1 +1,1 @@
-"""What everything may import: coded errors, private files, paths, lines, fail points."""
+"""Errors with codes, hashing, files, paths, input lines, fail points; all rooms may import them."""

@@ -1,4 +1,4 @@
-"""Errors whose reason programs can read as well as people."""
+"""Errors that carry a machine-readable code beside their text."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ class CodedError(Exception):
     Parameters
     ----------
     text : str
-        The reason, for people.
+        The reason, in words.
     code : str, optional
-        The reason, for programs, as the dead-letter topic has it.
+        The reason for programs, as written to the dead-letter topic; `CODE` by default.
     """
 
-    #: Where none is given.
+    #: The code of an error that is raised without one.
     CODE: ClassVar[str]
 
     def __init__(self, text: str, code: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Places where a test can kill the process, to prove that a restart repairs everything."""
+"""Fail points: named places at which a test kills the process, to prove that a restart recovers."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ _hits: Counter[str] = Counter()
 
 
 def failpoint(name: str) -> None:
-    """Kill this process's group by SIGKILL if the environment asks for it here.
+    """Send SIGKILL to this process's group if ``GEMSBOK_FAILPOINT`` names this fail point.
 
-    ``GEMSBOK_FAILPOINT=name`` asks for the first time that `name` is reached, ``name:3`` for
-    the third.  The group holds the Java process too.
+    ``GEMSBOK_FAILPOINT=name`` kills when `name` is reached for the first time, ``name:3`` when
+    it is reached for the third.  The group includes the Java process.
     """
-    wanted = os.environ.get("GEMSBOK_FAILPOINT")
-    if wanted is None:
+    setting = os.environ.get("GEMSBOK_FAILPOINT")
+    if setting is None:
         return
-    place, _, count = wanted.partition(":")
-    if place != name:
+    target, _, count = setting.partition(":")
+    if target != name:
         return
     _hits[name] += 1
     if _hits[name] == int(count or 1):

@@ -1,4 +1,4 @@
-"""SHA-256, as 64 hexadecimal digits: of data, of text, of files."""
+"""SHA-256 of bytes, text and files, as 64 hexadecimal digits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _BLOCK_BYTES = 1 << 20
 
 
 def sha256_hex(data: bytes | str) -> str:
-    """Return the SHA-256 of data, or of a text in UTF-8."""
+    """Return the SHA-256 of bytes, or of text encoded as UTF-8."""
     return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()
 
 

@@ -1,7 +1,7 @@
-r"""Input lines: how an event is written.
+r"""Parsing and writing input lines: one event a line, CSV or a JSON array.
 
 A line that starts with ``[`` and ends with ``]`` is a JSON array of scalars; any other is CSV
-by RFC 4180, in which a backslash takes the next character literally (Oryx's rule).
+by RFC 4180, with a backslash that escapes the next character (Oryx's rule).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-#: A line with none of these is split at its commas, and that is all.
+#: Characters that need a parser; a line without any of them is split at its commas.
 ODD = re.compile(r'["\\\[\r\n]')
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.|"")*)"', re.DOTALL)
 _PLAIN = re.compile(r"(?:[^,\\\r\n]|\\.)*", re.DOTALL)
@@ -27,12 +27,12 @@ class LineError(ValueError):
 def parse_line(line: str) -> list[str]:
     """Return the tokens of a line.
 
-    JSON numbers keep their text, ``true`` and ``false`` too; ``null`` becomes an empty token.
+    JSON numbers and booleans keep their text; ``null`` becomes an empty token.
 
     Raises
     ------
     LineError
-        If it is neither CSV nor a JSON array of scalars.
+        If the line is neither CSV nor a JSON array of scalars.
     """
     if not ODD.search(line):
         return line.split(",")
@@ -43,7 +43,7 @@ def parse_line(line: str) -> list[str]:
 
 
 def join_line(tokens: Sequence[str]) -> str:
-    """Return the CSV line of `tokens`, with quotes where needed; ``[]`` where there are none.
+    """Return `tokens` as a CSV line, quoted where needed; ``[]`` if there are no tokens.
 
     :func:`parse_line` reads the same tokens back.
     """
@@ -54,8 +54,8 @@ def join_line(tokens: Sequence[str]) -> str:
 
 def _parse_json(line: str) -> list[str]:
     try:
-        found = json.loads(line, parse_float=str, parse_int=str, parse_constant=_refuse)
-        tokens = [_scalar(value) for value in found]
+        values = json.loads(line, parse_float=str, parse_int=str, parse_constant=_refuse)
+        tokens = [_scalar(value) for value in values]
         "".join(tokens).encode()
     except (ValueError, RecursionError) as error:
         message = f"not a JSON array of scalars: {error}"
@@ -81,26 +81,26 @@ def _scalar(value: Any) -> str:
 
 def _parse_csv(line: str) -> list[str]:
     tokens: list[str] = []
-    at = 0
+    position = 0
     while True:
-        quoted = line.startswith('"', at)
-        found = (_QUOTED if quoted else _PLAIN).match(line, at)
-        if found is None:
-            message = f"the quote at character {at + 1} is not closed"
+        quoted = line.startswith('"', position)
+        match = (_QUOTED if quoted else _PLAIN).match(line, position)
+        if match is None:
+            message = f"the quote at character {position + 1} is not closed"
             raise LineError(message)
-        body = found[1] if quoted else found[0]
+        body = match[1] if quoted else match[0]
         tokens.append((_ESCAPED if quoted else _ESCAPED_PLAIN).sub(_unescaped, body))
-        at = found.end()
-        if at == len(line):
+        position = match.end()
+        if position == len(line):
             return tokens
-        if line[at] != ",":
-            message = f"{_misplaced(line, at)} at character {at + 1}"
+        if line[position] != ",":
+            message = f"{_misplaced(line, position)} at character {position + 1}"
             raise LineError(message)
-        at += 1
+        position += 1
 
 
-def _unescaped(found: re.Match[str]) -> str:
-    return found[found.lastindex or 0]
+def _unescaped(match: re.Match[str]) -> str:
+    return match[match.lastindex or 0]
 
 
 def _misplaced(line: str, at: int) -> str:

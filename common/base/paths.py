@@ -1,6 +1,6 @@
-"""Where the parts of an installation lie.
+"""Paths of an installation: the code, the state folder, the jars.
 
-Everything that a run writes is under one state folder: ``$GEMSBOK_HOME``, or ``.gemsbok``
+Everything that a run writes is in the state folder: ``$GEMSBOK_HOME``, or ``.gemsbok``
 beside the code.
 """
 

@@ -1,23 +1,24 @@
-"""Files with secrets, which nobody but their owner may read."""
+"""Reading files with secrets, which only their owner may read."""
 
 from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 
 class PrivateFileError(OSError):
-    """A file with a secret cannot be read, or others than its owner may; the text says which."""
+    """A file with a secret cannot be read, or is readable by others; the text says which."""
 
 
 def read_private(path: Path) -> bytes:
-    """Read a file whole.
+    """Return the content of a file that only its owner may read.
 
     Raises
     ------
     PrivateFileError
-        If it cannot be read, or group or others have any right to it.
+        If the file cannot be read, or its group or others have any permission on it.
     """
     try:
         with path.open("rb") as file:
@@ -30,3 +31,19 @@ def read_private(path: Path) -> bytes:
         message = f"{path} can be read by others (mode {mode:o}): chmod 600 {path}"
         raise PrivateFileError(message)
     return data
+
+
+def write_private(path: Path, text: str) -> None:
+    """Replace a file at once, so that a reader finds the old text or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A file that `mkstemp` makes has mode 600 from its first moment.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

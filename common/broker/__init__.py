@@ -1,4 +1,4 @@
-"""Kafka behind one small interface, with one conformance suite for all of its clients."""
+"""Access to Kafka; import the names below from here, `topics` and `failures` by module."""
 
 from common.broker.api import (
     Broker,

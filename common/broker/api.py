@@ -1,7 +1,7 @@
-"""What the layers ask of a broker.
+"""The protocols of a broker, its producers and its readers, and their errors.
 
-The interface is owned by its callers and holds only what they use.  ``kafka_python`` and
-``confluent`` implement it over Kafka, ``memory`` in this process for tests of logic.
+The protocols hold only what the layers use.  ``kafka_python`` and ``confluent`` implement them
+with Kafka, ``memory`` inside the process for tests without Kafka.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ Position = Mapping[int, int] | Literal["earliest", "latest"]
 
 
 class BrokerError(RuntimeError):
-    """The broker refused, or did not answer in time; the text says what to do about it.
+    """The broker refused a request or did not answer in time; the text says how to react.
 
     Attributes
     ----------
     retriable : bool
-        Whether the same call may succeed later, with nothing changed by hand.
+        Whether the same call may succeed later without a manual change.
     outcome_unknown : bool
-        Whether records may have been written in spite of the error.
+        Whether records may have been written despite the error.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class BrokerError(RuntimeError):
 class Record(NamedTuple):
     """One record of a topic, as bytes; `timestamp` in milliseconds since 1970.
 
-    A tuple, because readers make hundreds of thousands a second of them.
+    A named tuple, because readers create hundreds of thousands of records a second.
     """
 
     partition: int
@@ -59,9 +59,9 @@ class TopicInfo:
     name : str
         The topic's name.
     topic_id : str
-        The broker's identity of this topic: another one after it was deleted and made again.
+        The broker's id of this topic; a topic that is deleted and recreated gets another id.
     partitions : int
-        How many partitions it has, numbered from 0.
+        Number of partitions; they are numbered from 0.
     """
 
     name: str
@@ -70,7 +70,7 @@ class TopicInfo:
 
 
 class Producer(Protocol):
-    """Writes records; durable once :meth:`flush` has returned (acks=all, idempotent)."""
+    """Writes records, which are durable once :meth:`flush` returns (acks=all, idempotent)."""
 
     def send(
         self,
@@ -81,7 +81,7 @@ class Producer(Protocol):
     ) -> None:
         """Queue one record; may block while the queue is full.
 
-        Keys choose the partition by Kafka's murmur2 hash, with every client alike.
+        Every client chooses the partition by Kafka's murmur2 hash of the key.
         Records sent to one partition keep their order.
         """
 
@@ -91,24 +91,24 @@ class Producer(Protocol):
         Raises
         ------
         BrokerError
-            If any of them failed or was not acknowledged in `timeout` seconds
-            (`outcome_unknown` tells whether it may be written all the same).
+            If a record failed or was not acknowledged within `timeout` seconds; if
+            `outcome_unknown` is set, it may have been written.
         """
 
     def send_all(
         self, topic: str, records: Iterable[tuple[str | None, str]], timeout: float = 30.0
     ) -> int:
-        """Send (key, value) pairs and wait for the acknowledgement of these; thread-safe.
+        """Send (key, value) pairs and wait until they are acknowledged; thread-safe.
 
-        Returns the number of records.  Raises as :meth:`flush`, for these records alone.
+        Returns the number of records.  Raises as :meth:`flush`, for these records only.
         """
 
     def close(self) -> None:
-        """Flush what is queued, for a few seconds at most, and disconnect."""
+        """Flush the queue, for a few seconds at most, and disconnect."""
 
 
 class Reader(Protocol):
-    """Reads one topic from given positions; it commits nothing and joins no group."""
+    """Reads one topic from given positions; commits no offsets and joins no consumer group."""
 
     def poll(self, timeout: float = 1.0, max_records: int = 5000) -> Sequence[Record]:
         """Return the next records in order of each partition; empty after `timeout` seconds.
@@ -116,14 +116,13 @@ class Reader(Protocol):
         Raises
         ------
         BrokerError
-            If the broker cannot be asked; `retriable` where polling again may help.
+            If the broker cannot be read from; `retriable` if polling again may help.
         """
 
     def positions(self) -> Mapping[int, int]:
-        """For each partition the offset that will be read next.
+        """Return for each partition the offset that is read next.
 
-        Past the last record returned it also moves over offsets that hold no record (marks of
-        transactions).
+        A position also moves past offsets that hold no record (transaction markers).
         """
 
     def close(self) -> None:
@@ -139,30 +138,30 @@ class Broker(Protocol):
     def reader(self, topic: str, start: Position = "earliest") -> Reader:
         """Open a reader of all partitions of `topic`.
 
-        A partition that a mapping does not name is read from its beginning.
+        A partition that is not in a mapping is read from its beginning.
         """
 
     def topic(self, name: str) -> TopicInfo | None:
-        """Describe a topic; None where there is none of this name."""
+        """Describe a topic; None if it does not exist."""
 
     def create_topic(
         self, name: str, partitions: int, config: Mapping[str, str] | None = None
     ) -> bool:
-        """Create a topic (replication as the broker's default); False if it exists."""
+        """Create a topic with the broker's default replication; False if it exists."""
 
     def delete_topic(self, name: str) -> bool:
-        """Delete a topic, waiting until it is gone; False if there is none."""
+        """Delete a topic and wait until it is gone; False if it does not exist."""
 
     def begin_offsets(self, topic: str) -> dict[int, int]:
-        """For each partition the oldest offset that can still be read."""
+        """Return for each partition the oldest offset that can still be read."""
 
     def end_offsets(self, topic: str) -> dict[int, int]:
-        """For each partition the offset that the next record will get."""
+        """Return for each partition the offset that the next record gets."""
 
     def offsets_at(self, topic: str, timestamp: int) -> dict[int, int]:
-        """For each partition the first offset whose record is not older than `timestamp` (ms).
+        """Return for each partition the first offset with a record not older than `timestamp` (ms).
 
-        The end offset where all are older.
+        If all records are older, the end offset.
         """
 
     def cluster_id(self) -> str:
@@ -182,10 +181,10 @@ class Broker(Protocol):
 
 
 def read_all(reader: Reader, until: Mapping[int, int]) -> Iterator[Record]:
-    """Yield records until every partition has reached the offset that `until` names.
+    """Yield records until the reader's position in every partition reaches its offset in `until`.
 
-    What the reader has passed already, and partitions that hold nothing before that offset,
-    are not waited for.  A partition that is ahead of the others may yield records beyond it.
+    Partitions whose position is already there are not waited for.  A partition that is read
+    faster than the others may yield records beyond its offset.
     """
     while any(reader.positions().get(number, 0) < end for number, end in until.items()):
         yield from reader.poll()

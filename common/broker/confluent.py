@@ -1,4 +1,4 @@
-"""Kafka by confluent-kafka (librdkafka): fast, used where it is installed."""
+"""The broker protocol with confluent-kafka (librdkafka): fast, an optional dependency."""
 
 from __future__ import annotations
 

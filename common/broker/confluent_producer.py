@@ -1,4 +1,4 @@
-"""Writing records with confluent-kafka."""
+"""Writes records with confluent-kafka."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _POLL_SECONDS = 0.1
 
 _log = logging.getLogger(__name__)
 
-# Refusals: the record is certainly not in the topic.  After any other error it may be.
+# Errors after which the record is certainly not in the topic; after any other it may be.
 _REFUSED = {
     KafkaError.MSG_SIZE_TOO_LARGE,
     KafkaError.RECORD_LIST_TOO_LARGE,
@@ -83,7 +83,7 @@ class ConfluentProducer(KafkaProducer):
     def send_all(
         self, topic: str, records: Iterable[tuple[str | None, str]], timeout: float = 30.0
     ) -> int:
-        """Send (key, value) pairs and wait for the acknowledgement of these; thread-safe."""
+        """Send (key, value) pairs and wait until they are acknowledged; thread-safe."""
         self._check(topic)
         tally = _Tally()
         try:
@@ -97,10 +97,10 @@ class ConfluentProducer(KafkaProducer):
         return tally.sent
 
     def close(self) -> None:
-        """Flush what is queued, for a few seconds at most, and disconnect."""
-        left = self._producer.flush(CLOSE_SECONDS)
-        if left:
-            _log.warning("a producer was closed with %d records unacknowledged", left)
+        """Flush the queue, for a few seconds at most, and disconnect."""
+        n_unsent = self._producer.flush(CLOSE_SECONDS)
+        if n_unsent:
+            _log.warning("a producer was closed with %d records unacknowledged", n_unsent)
         self._stop.set()
         self._thread.join()
 
@@ -120,8 +120,8 @@ class ConfluentProducer(KafkaProducer):
                 tally.sent += 1
                 return
             except BufferError:
-                # The queue is full.  It empties by itself: records leave it acknowledged, or
-                # failed when their delivery timeout has passed.
+                # The queue is full.  Records leave it when they are acknowledged or have reached
+                # their delivery timeout.
                 time.sleep(0.005)
             except KafkaException as error:
                 raise _translated(error.args[0]) from error
@@ -132,10 +132,10 @@ class ConfluentProducer(KafkaProducer):
 
 
 class _Tally:
-    """Counts some records and their acknowledgements.
+    """Counts the records of one or more sends and their acknowledgements.
 
-    The sending thread writes `sent` and `refused`, the producer's thread the rest, so that
-    neither has to lock.
+    The sending thread writes `sent` and `refused`, the producer's thread the other fields, so
+    that neither needs a lock.
     """
 
     def __init__(self) -> None:
@@ -157,7 +157,7 @@ class _Tally:
 
     def wait(self, deadline: float, seconds: float) -> None:
         self._awaited = self.sent
-        # Looked at after `_awaited` was set: from then on the last acknowledgement sets the event.
+        # Compared after `_awaited` is set: from then on the last acknowledgement sets the event.
         if self._done >= self.sent:
             return
         if not self._finished.wait(max(deadline - time.monotonic(), 0)):

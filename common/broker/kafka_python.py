@@ -1,4 +1,4 @@
-"""Kafka by kafka-python: pure Python, the default."""
+"""The broker protocol with kafka-python: pure Python, a required dependency."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class KafkaPythonBroker(KafkaBroker):
     ) -> None:
         super().__init__(address, settings, watch_seconds)
         self._config = client_config(address, settings)
-        # One question at a time: readers' watches ask from threads of their own.
+        # Guards `_admin`, which is not thread-safe: the watches of readers use it in their threads.
         self._lock = threading.Lock()
         with self._translated():
             self._admin = KafkaAdminClient(
@@ -101,7 +101,7 @@ class KafkaPythonBroker(KafkaBroker):
         try:
             yield
         except errors.NodeNotReadyError as error:
-            # Its text is about the client's insides.
+            # The error's text is about the client's internals and is not shown.
             raise unreachable(self._address, self._limit) from error
         except _DISCONNECTED as error:
             raise unreachable(self._address, self._limit, error) from error

@@ -1,4 +1,4 @@
-"""Writing records with kafka-python."""
+"""Writes records with kafka-python."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _log = logging.getLogger(__name__)
 class KafkaPythonProducer(KafkaProducer):
     """Writes records; the client's own thread sends them.
 
-    When the broker refuses a record, the client fails all that is under way, sent or not, and
-    takes no more; it is replaced then.  So the outcome of records that failed is unknown here
-    more often than with the other client.
+    When the broker refuses a record, the client fails all records in flight, sent or not, and
+    accepts no more; this class then replaces the client.  The outcome of failed records is
+    therefore unknown more often than with confluent-kafka.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class KafkaPythonProducer(KafkaProducer):
     def send_all(
         self, topic: str, records: Iterable[tuple[str | None, str]], timeout: float = 30.0
     ) -> int:
-        """Send (key, value) pairs and wait for the acknowledgement of these; thread-safe."""
+        """Send (key, value) pairs and wait until they are acknowledged; thread-safe."""
         self._check(topic)
         sent = _Sent(self._delivery_seconds)
         for key, value in records:
@@ -74,7 +74,7 @@ class KafkaPythonProducer(KafkaProducer):
         return sent.total
 
     def close(self) -> None:
-        """Flush what is queued, for a few seconds at most, and disconnect."""
+        """Flush the queue, for a few seconds at most, and disconnect."""
         _close(self._producer, CLOSE_SECONDS)
 
     def _queue(self, topic: str, key: str | None, value: str | bytes, headers: Headers) -> None:
@@ -91,7 +91,7 @@ class KafkaPythonProducer(KafkaProducer):
                 future = producer.send(topic, data, name, list(headers))
             except errors.KafkaError as error:
                 if producer is not self._producer:
-                    # Another thread has replaced it meanwhile.
+                    # Another thread has replaced the client: try again with the new one.
                     continue
                 sent.refuse(error)
             else:
@@ -113,9 +113,9 @@ class KafkaPythonProducer(KafkaProducer):
 
 
 class _Sent:
-    """Records that were sent, oldest first, and what became of those that are finished.
+    """The queue of records in flight, oldest first, and the failures of finished records.
 
-    The client's own queue has no bounds; this one blocks when it is full.
+    The client's own queue is unbounded; adding to this one blocks while it is full.
     """
 
     def __init__(self, delivery_seconds: float) -> None:
@@ -134,12 +134,12 @@ class _Sent:
             self._make_room()
 
     def refuse(self, error: errors.KafkaError) -> None:
-        """Note a record that was not even queued."""
+        """Record the failure of a record that the client did not queue."""
         self.total += 1
         self._failures.append(BrokerError(str(error), retriable=error.retriable))
 
     def wait(self, timeout: float) -> None:
-        """Wait for all of them; raise what failed since the last call."""
+        """Wait for all records; raise an error for those that failed since the last call."""
         deadline = time.monotonic() + timeout
         while self._waiting:
             if not self._finish_oldest(max(deadline - time.monotonic(), 0)):
@@ -157,7 +157,7 @@ class _Sent:
                 raise unacknowledged(len(self._waiting), self._delivery_seconds)
 
     def _finish_oldest(self, seconds: float) -> bool:
-        """Wait for the oldest record and take note of its failure; False if it takes longer."""
+        """Wait for the oldest record and record its failure; False if `seconds` pass first."""
         future, size, producer = self._waiting[0]
         if not future.is_done:
             with contextlib.suppress(errors.KafkaError):
@@ -179,7 +179,7 @@ class _Sent:
 def _close(producer: kafka.KafkaProducer, seconds: float) -> None:
     """Close a client for good, with records that it cannot deliver too.
 
-    Its own `close` gives up when they are not delivered in time, and leaves its thread running.
+    The client's own `close` leaves its thread running if records are not delivered in time.
     """
     try:
         producer.flush(seconds)
@@ -198,7 +198,7 @@ def _producer_config(config: Mapping[str, Any], settings: BrokerClient) -> dict[
         "batch_size": BATCH_BYTES,
         "max_request_size": MAX_MESSAGE_BYTES,
         "delivery_timeout_ms": delivery_ms,
-        # Half of it, so that a request without an answer is tried once more in time.
+        # Half the delivery timeout, so that an unanswered request is sent once more in time.
         "request_timeout_ms": delivery_ms // 2,
         "max_block_ms": int(settings.connect_timeout_seconds * 1000),
         "allow_auto_create_topics": False,

@@ -1,7 +1,7 @@
-"""A broker in this process, for tests of logic and for trying things without Kafka.
+"""A broker in memory of this process, for tests and trials without Kafka.
 
-It keeps Kafka's rules as far as the layers can see them: partitions by key, offsets that only
-grow, a new topic id at each creation, positions that can be out of range.  Its switches make it
+It follows the rules of Kafka that the layers depend on: partitions by key, offsets that only
+grow, a new topic id at each creation, positions that can be out of range.  Switches make it
 fail on purpose.
 """
 
@@ -54,32 +54,32 @@ class _Topic:
     without_key: itertools.count[int] = field(default_factory=itertools.count)
 
     def choose(self, key: bytes | None) -> int:
-        """Return the partition of a key; records without one take turns."""
+        """Return the partition of a key; records without a key are distributed round robin."""
         if key is None:
             return next(self.without_key) % self.info.partitions
-        # Here, so that a process on confluent-kafka does not import the other client.
+        # Imported here: a process that uses confluent-kafka does not need kafka-python.
         from kafka.partitioner.default import murmur2
 
         return int((murmur2(key) & 0x7FFFFFFF) % self.info.partitions)
 
 
 class MemoryBroker:
-    """A cluster in this process; :meth:`named` gives every caller the same one.
+    """A cluster in memory; :meth:`named` returns the same one to every caller.
 
-    Closing it, as each of several layers will, keeps its topics.
+    Its topics outlive :meth:`close`, which each of several layers calls.
 
     Parameters
     ----------
     clock : callable, optional
-        Milliseconds since 1970, for the records' timestamps.
+        Returns milliseconds since 1970, for the records' timestamps.
 
     Attributes
     ----------
     unreachable : bool
-        Switch: while set, calls fail as with a broker that is down; readers get nothing.
+        Switch: while set, calls fail as with a broker that is down; polls return no records.
     fail_next_flush : BrokerError or None
-        Switch: the next `flush` or `send_all` raises it, once.  Records sent meanwhile are
-        lost, or written all the same where the error's `outcome_unknown` is set.
+        Switch: the next `flush` or `send_all` raises it, once.  Records sent before that are
+        written if the error's `outcome_unknown` is set, and lost otherwise.
     """
 
     _named: ClassVar[dict[str, MemoryBroker]] = {}
@@ -95,13 +95,13 @@ class MemoryBroker:
 
     @classmethod
     def named(cls, address: str) -> MemoryBroker:
-        """Return the broker at ``memory://NAME``, made when first asked for."""
+        """Return the broker at ``memory://NAME``; the first call creates it."""
         with cls._named_lock:
             return cls._named.setdefault(address, cls())
 
     @classmethod
     def forget(cls, address: str) -> None:
-        """Remove the broker at ``memory://NAME`` with all that it holds."""
+        """Remove the broker at ``memory://NAME`` with its topics."""
         with cls._named_lock:
             cls._named.pop(address, None)
 
@@ -114,7 +114,7 @@ class MemoryBroker:
         return MemoryReader(self, topic, start)
 
     def topic(self, name: str) -> TopicInfo | None:
-        """Describe a topic; None where there is none of this name."""
+        """Describe a topic; None if it does not exist."""
         with self._reached():
             found = self._topics.get(name)
             return found.info if found else None
@@ -133,31 +133,31 @@ class MemoryBroker:
             return True
 
     def delete_topic(self, name: str) -> bool:
-        """Delete a topic; False if there is none."""
+        """Delete a topic; False if it does not exist."""
         with self._reached():
             found = self._topics.pop(name, None)
             self._changed.notify_all()
             return found is not None
 
     def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
-        """Remove the records of each partition that lie before an offset, as retention does."""
+        """Remove the records before an offset in each partition, as retention does."""
         with self._reached():
             partitions = self._get(topic).partitions
             for partition, offset in before.items():
                 partitions[partition].delete_before(offset)
 
     def begin_offsets(self, topic: str) -> dict[int, int]:
-        """For each partition the oldest offset that can still be read."""
+        """Return for each partition the oldest offset that can still be read."""
         with self._reached():
             return {p: part.begin for p, part in enumerate(self._get(topic).partitions)}
 
     def end_offsets(self, topic: str) -> dict[int, int]:
-        """For each partition the offset that the next record will get."""
+        """Return for each partition the offset that the next record gets."""
         with self._reached():
             return {p: part.end for p, part in enumerate(self._get(topic).partitions)}
 
     def offsets_at(self, topic: str, timestamp: int) -> dict[int, int]:
-        """For each partition the first offset whose record is not older than `timestamp` (ms)."""
+        """For each partition, the first offset with a record not older than `timestamp` (ms)."""
         with self._reached():
             return {
                 p: next((r.offset for r in part.records if r.timestamp >= timestamp), part.end)
@@ -170,7 +170,7 @@ class MemoryBroker:
             return self._cluster_id
 
     def close(self) -> None:
-        """Keep everything: others may use the same broker."""
+        """Do nothing: other callers may use the same broker."""
 
     def __enter__(self) -> MemoryBroker:
         return self
@@ -184,7 +184,7 @@ class MemoryBroker:
         self.close()
 
     def _reached(self) -> threading.Condition:
-        """Return the lock of the whole state, once it is sure that the broker answers."""
+        """Return the lock of the broker's state; raises BrokerError while it is unreachable."""
         if self.unreachable:
             message = "the broker in memory was switched to unreachable"
             raise BrokerError(message, retriable=True)
@@ -198,16 +198,18 @@ class MemoryBroker:
 
     def _append(self, topic: str, key: bytes | None, value: bytes, headers: _Headers) -> None:
         with self._reached():
-            found = self._get(topic)
-            if len(key or b"") + len(value) > found.max_message_bytes:
+            target = self._get(topic)
+            if len(key or b"") + len(value) > target.max_message_bytes:
                 message = (
-                    f"topic {topic!r} takes records of at most {found.max_message_bytes} bytes "
+                    f"topic {topic!r} takes records of at most {target.max_message_bytes} bytes "
                     f"(max.message.bytes), this one has {len(value)}"
                 )
                 raise BrokerError(message)
-            number = found.choose(key)
-            at = found.partitions[number]
-            at.records.append(Record(number, at.end, self.clock(), key, value, tuple(headers)))
+            partition_number = target.choose(key)
+            at = target.partitions[partition_number]
+            at.records.append(
+                Record(partition_number, at.end, self.clock(), key, value, tuple(headers))
+            )
             self._changed.notify_all()
 
     def _take_failure(self) -> BrokerError | None:
@@ -225,21 +227,21 @@ _Headers = Sequence[tuple[str, bytes]]
 
 
 class MemoryProducer:
-    """Writes at once; what failed is raised by the next :meth:`flush`, as Kafka's would."""
+    """Writes each record when it is sent; the next :meth:`flush` raises failures, as with Kafka."""
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
         self._failure: BrokerError | None = None
 
     def send(self, topic: str, key: str | None, value: str | bytes, headers: _Headers = ()) -> None:
-        """Write one record, or remember why not."""
+        """Write one record, or keep its error for :meth:`flush`."""
         try:
             self._write(topic, key, value, headers)
         except BrokerError as error:
             self._failure = self._failure or error
 
     def flush(self, timeout: float = 30.0) -> None:
-        """Raise what went wrong since the last flush."""
+        """Raise the first error since the last flush."""
         failure, self._failure = self._failure, None
         failure = self._broker._take_failure() or failure
         if failure is not None:
@@ -248,7 +250,7 @@ class MemoryProducer:
     def send_all(
         self, topic: str, records: Iterable[tuple[str | None, str]], timeout: float = 30.0
     ) -> int:
-        """Write (key, value) pairs; raises for these alone."""
+        """Write (key, value) pairs; raises errors of these records only."""
         count = 0
         try:
             for key, value in records:
@@ -263,7 +265,7 @@ class MemoryProducer:
         return count
 
     def close(self) -> None:
-        """Do nothing: no record waits."""
+        """Do nothing: no record is queued."""
 
     def _write(self, topic: str, key: str | None, value: str | bytes, headers: _Headers) -> None:
         if not self._broker._dropping:
@@ -272,7 +274,7 @@ class MemoryProducer:
 
 
 class MemoryReader:
-    """Reads one topic; new records wake it."""
+    """Reads one topic; a waiting :meth:`poll` returns when a record is written."""
 
     def __init__(self, broker: MemoryBroker, topic: str, start: Position) -> None:
         self._broker = broker
@@ -283,19 +285,19 @@ class MemoryReader:
 
     def poll(self, timeout: float = 1.0, max_records: int = 5000) -> Sequence[Record]:
         """Return the next records in order of each partition; empty after `timeout` seconds."""
-        found: list[Record] = []
+        records: list[Record] = []
         with self._broker._changed:
-            self._broker._changed.wait_for(lambda: self._take(found, max_records), timeout)
-        return found
+            self._broker._changed.wait_for(lambda: self._take(records, max_records), timeout)
+        return records
 
     def positions(self) -> dict[int, int]:
-        """For each partition the offset that will be read next."""
+        """Return for each partition the offset that is read next."""
         return dict(self._at)
 
     def close(self) -> None:
         """Do nothing: there is no connection."""
 
-    def _take(self, found: list[Record], max_records: int) -> bool:
+    def _take(self, records: list[Record], max_records: int) -> bool:
         if self._broker.unreachable:
             return False
         topic = self._broker._topics.get(self._name)
@@ -306,7 +308,7 @@ class MemoryReader:
             if not partition.begin <= at <= partition.end:
                 raise out_of_range(self._name, number, at, (partition.begin, partition.end))
             start = at - partition.begin
-            part = partition.records[start : start + max_records - len(found)]
-            self._at[number] = at + len(part)
-            found += part
-        return bool(found)
+            new = partition.records[start : start + max_records - len(records)]
+            self._at[number] = at + len(new)
+            records += new
+        return bool(records)

@@ -1,4 +1,4 @@
-"""Where the input topic stands, and what of it is gone that somebody still needs."""
+"""The state of the input topic, lost records, and the check that topics exist."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class MissingTopicError(RuntimeError):
 
 
 class InputLostError(RuntimeError):
-    """The input topic no longer holds what is needed; the text gives the exact range."""
+    """The input topic no longer holds needed records; the text gives the exact offsets."""
 
 
 @dataclass(frozen=True)
 class TopicState:
-    """The input topic as the broker has it.
+    """Identity and offsets of the input topic.
 
     Attributes
     ----------
     info : TopicInfo
         Name and identity.
     begin, end : mapping of int to int
-        For each partition the oldest offset, and the offset of the next record.
+        For each partition the oldest offset, and the end offset.
     """
 
     info: TopicInfo
@@ -42,45 +42,45 @@ class TopicState:
 
     @classmethod
     def read(cls, broker: Broker, name: str) -> TopicState:
-        """Ask the broker; raises MissingTopicError where there is no such topic."""
+        """Read the state from the broker; raises MissingTopicError if the topic does not exist."""
         info = existing_topic(broker, name)
         return cls(info, broker.begin_offsets(name), broker.end_offsets(name))
 
     def from_offsets(self, offsets: Mapping[int, int]) -> dict[int, int]:
-        """Return where to read on in each partition, as far as its records are still there.
+        """Return for each partition the offset in `offsets`, or the oldest one if that is gone.
 
-        A partition that `offsets` does not name was added since: it is read from its first.
+        A partition that is not in `offsets` was added since, and is read from its beginning.
         """
         return {p: max(offsets.get(p, 0), begin) for p, begin in self.begin.items()}
 
     def gone(self, offsets: Mapping[int, int]) -> str:
-        """Say which records from `offsets` on were removed; empty where none were."""
-        wanted = {p: (offsets.get(p, 0), begin) for p, begin in self.begin.items()}
+        """Describe the records at or after `offsets` that were removed; empty if none were."""
+        ranges = {p: (offsets.get(p, 0), begin) for p, begin in self.begin.items()}
         return ", ".join(
-            f"partition {p}: offsets {at} to {begin - 1}"
-            for p, (at, begin) in wanted.items()
-            if begin > at
+            f"partition {p}: offsets {start} to {begin - 1}"
+            for p, (start, begin) in ranges.items()
+            if begin > start
         )
 
 
 def existing_topic(broker: Broker, name: str) -> TopicInfo:
-    """Describe a topic; raises MissingTopicError where there is none."""
-    found = broker.topic(name)
-    if found is None:
+    """Describe a topic; raises MissingTopicError if it does not exist."""
+    info = broker.topic(name)
+    if info is None:
         message = f"there is no topic {name!r}: bin/gemsbok topics setup makes it"
         raise MissingTopicError(message)
-    return found
+    return info
 
 
 def check_topics(
     settings: Settings, with_input: bool = True, with_dead_letters: bool = False
 ) -> None:
-    """Refuse to start without the topics, as far as their brokers can be asked.
+    """Raise if a topic that the process needs does not exist; skip brokers that do not answer.
 
     Parameters
     ----------
     settings : Settings
-        Names the topics and their brokers.
+        Has the names of the topics and their brokers.
     with_input : bool
         Whether the process needs the input topic.
     with_dead_letters : bool
@@ -89,7 +89,7 @@ def check_topics(
     Raises
     ------
     MissingTopicError
-        If a broker says that there is no such topic.
+        If a topic does not exist.
     """
     topics = {settings.update_broker: [settings.update_topic.name]}
     if with_dead_letters:

@@ -1,4 +1,4 @@
-"""Looks every few seconds whether a topic that is read has changed."""
+"""Checks every few seconds whether a topic that is read was extended or deleted."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _log = logging.getLogger(__name__)
 
 
 class TopicWatch:
-    """Tells a reader of partitions that were added, and of its topic's end.
+    """Finds out for a reader which partitions were added and whether its topic was deleted.
 
-    It asks in a thread of its own, so that a broker that does not answer delays no poll; that
-    it does not, and that it does again, is logged once each.
+    A thread of its own asks the broker, so that a broker that does not answer delays no poll.
+    When the broker stops answering, and when it answers again, one line is logged.
 
     Parameters
     ----------
     broker : Broker
-        Asked for the topic.
+        Has the topic.
     topic, topic_id : str
-        The topic as it was when reading began.
+        Name and id of the topic when reading began.
     partitions : int
         How many it had then.
     interval_seconds : float
@@ -52,12 +52,12 @@ class TopicWatch:
         self._thread.start()
 
     def added(self) -> dict[int, int]:
-        """Return the first offsets of partitions that were added since the last call.
+        """Return the oldest offset of each partition that was added since the last call.
 
         Raises
         ------
         BrokerError
-            If the topic was deleted, even if there is another of its name now.
+            If the topic was deleted, even if it was recreated under the same name.
         """
         if self._deleted:
             raise deleted(self._topic)
@@ -67,24 +67,24 @@ class TopicWatch:
         return added
 
     def close(self) -> None:
-        """Stop looking; a question that is under way is not waited for."""
+        """Stop the thread, without waiting for a request in progress."""
         self._stop.set()
 
     def _run(self) -> None:
         while not self._deleted and not self._stop.wait(self._interval):
             try:
-                self._look()
+                self._check()
             except BrokerError as error:
                 self._note_silence(error)
 
-    def _look(self) -> None:
-        found = self._broker.topic(self._topic)
+    def _check(self) -> None:
+        info = self._broker.topic(self._topic)
         if self._silent:
             _log.warning("the broker answers again; reading of topic %r goes on", self._topic)
             self._silent = False
-        if found is None or found.topic_id != self._topic_id:
+        if info is None or info.topic_id != self._topic_id:
             self._deleted = True
-        elif found.partitions > self._partitions:
+        elif info.partitions > self._partitions:
             begin = self._broker.begin_offsets(self._topic)
             self._added = {p: at for p, at in begin.items() if p >= self._partitions}
             self._partitions = len(begin)

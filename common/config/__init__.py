@@ -1,6 +1,6 @@
-"""Configuration: one tree of typed settings, the same for every process.
+"""Typed settings and their sources; import the names below from here, the rest from its modules.
 
-Its sources are read by :mod:`common.runtime.configuration`.
+:mod:`common.runtime.configuration` loads a configuration from its sources.
 """
 
 from common.config.settings import (

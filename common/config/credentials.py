@@ -1,32 +1,30 @@
-"""Who may use the HTTP interface: names, roles and hashed secrets, in one file.
+"""The file of users of the HTTP interface: names, roles and hashed secrets.
 
-A secret is made here, from 256 random bits, and shown once.  Of a bearer token the file keeps
-its SHA-256: nobody can guess 256 bits, so a slow hash, which passwords that people choose would
-need, protects nothing more and would cost each request milliseconds.  Of a digest password it
-keeps what RFC 7616 calls H(A1), which the protocol needs and which, unlike a token's hash,
-opens the door by itself to whoever reads the file.  So no one but its owner may read it.
+Secrets are generated here from 256 random bits and shown once.  For a bearer token the file
+holds its SHA-256.  A slow hash protects passwords that people choose; a random 256-bit token
+cannot be guessed, and a slow hash would cost each request milliseconds.  For a digest password
+the file holds H(A1) of RFC 7616, which the protocol needs.  Unlike a token's hash, H(A1) is
+enough to log in, so the file must be readable by its owner only.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
-import tempfile
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from common.base.hashing import sha256_hex
-from common.base.private_files import PrivateFileError, read_private
+from common.base.private_files import PrivateFileError, read_private, write_private
 
 Kind = Literal["bearer", "digest"]
 
 #: What a user may do: query, write events, everything.
 ROLES = ("read", "ingest", "admin")
-#: What the digest's H(A1) is bound to, beside name and password.
+#: The digest realm; H(A1) is the hash of name, realm and password.
 REALM = "gemsbok"
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -34,12 +32,12 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class CredentialsError(ValueError):
-    """The file cannot be used; the text says why and what to do."""
+    """The file of users cannot be used; the text says why and how to repair it."""
 
 
 @dataclass(frozen=True)
 class User:
-    """One who may log in.
+    """A user who may log in.
 
     Attributes
     ----------
@@ -48,14 +46,15 @@ class User:
     roles : tuple of str
         Of :data:`ROLES`; ``admin`` includes the others.
     kind : str
-        ``bearer``, by ``Authorization: Bearer <token>``, or ``digest``, by name and password.
+        How the user logs in: ``bearer``, with ``Authorization: Bearer <token>``, or ``digest``,
+        with name and password.
     hash : str
         SHA-256 (hex) of the token, or of ``name:realm:password``.
 
     Raises
     ------
     CredentialsError
-        If one of them is not as said.
+        If an attribute does not have the form above.
     """
 
     name: str
@@ -80,10 +79,10 @@ class User:
 
 
 def new_user(name: str, roles: Iterable[str], kind: Kind = "bearer") -> tuple[User, str]:
-    """Make a user; returns it with its secret, which is not kept anywhere."""
+    """Return a new user and its secret, which is stored nowhere."""
     secret = secrets.token_urlsafe(32)
-    known = secret if kind == "bearer" else f"{name}:{REALM}:{secret}"
-    return User(name, tuple(dict.fromkeys(roles)), kind, sha256_hex(known)), secret
+    hashed = secret if kind == "bearer" else f"{name}:{REALM}:{secret}"
+    return User(name, tuple(dict.fromkeys(roles)), kind, sha256_hex(hashed)), secret
 
 
 def read_users(path: Path) -> list[User]:
@@ -92,13 +91,13 @@ def read_users(path: Path) -> list[User]:
     Raises
     ------
     CredentialsError
-        If it is absent, malformed, or others than its owner may read it.
+        If the file is absent, malformed, or readable by others than its owner.
     """
     try:
         data = read_private(path)
     except PrivateFileError as error:
-        made = "" if path.exists() else "; bin/gemsbok auth add makes it"
-        message = f"{error}{made}"
+        hint = "" if path.exists() else "; bin/gemsbok auth add makes it"
+        message = f"{error}{hint}"
         raise CredentialsError(message) from error
     try:
         return [_user(entry) for entry in json.loads(data)["users"]]
@@ -108,20 +107,9 @@ def read_users(path: Path) -> list[User]:
 
 
 def write_users(path: Path, users: Iterable[User]) -> None:
-    """Replace the file of users at once; only its owner may read it."""
+    """Replace the file of users atomically; only its owner may read it."""
     content = json.dumps({"users": [asdict(user) for user in users]}, indent=2) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A file that `mkstemp` makes has mode 600 from its first moment.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write_private(path, content)
 
 
 def _user(entry: dict[str, Any]) -> User:

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, one line for each key."""
+"""Error messages for a wrong configuration, one line for each key."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from common.config.keys import KeyPath, Keys, allowed, entry_type, is_secret
 from common.config.sources import ENV_PREFIX, Given
 
 MAX_SHOWN = 80
-#: Errors of validators that carry their own sentence.
+#: Types of pydantic errors whose message our validators wrote.
 _OWN_WORDS = ("value_error", "assertion_error")
 
 
@@ -48,9 +48,9 @@ def refused_values(
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``"; did you mean 'x'?"`` for the nearest known name, or nothing."""
-    found = difflib.get_close_matches(_snake(name), list(known), n=1)
-    return f"; did you mean {found[0]!r}?" if found else ""
+    """Return ``"; did you mean 'x'?"`` for the nearest known name; empty if none is near."""
+    matches = difflib.get_close_matches(_snake(name), list(known), n=1)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
 
 
 def names_in(keys: Keys, section: KeyPath) -> list[str]:
@@ -63,42 +63,42 @@ def _dotted(one: Given) -> str:
     return ".".join(one.path)
 
 
-def _hint(one: Given, keys: Keys) -> str:
-    found = _near_in_section(one.path, keys) or _near_anywhere(one.path, keys)
-    if found is not None:
-        return f"; did you mean {_as_given(found, one)}?"
-    return f"; known here: {', '.join(names_in(keys, keys.longest(one.path)))}"
+def _hint(value: Given, keys: Keys) -> str:
+    key = _near_in_section(value.path, keys) or _near_anywhere(value.path, keys)
+    if key is not None:
+        return f"; did you mean {_as_given(key, value)}?"
+    return f"; known here: {', '.join(names_in(keys, keys.longest(value.path)))}"
 
 
 def _near_in_section(path: KeyPath, keys: Keys) -> KeyPath | None:
-    """Look beside the first unknown name; what follows it may be right as it is."""
+    """Replace the first unknown name by a similar one of its section; keep the names after it."""
     section = keys.longest(path)
     wrong, rest = path[len(section)], path[len(section) + 1 :]
     near = difflib.get_close_matches(_snake(wrong), names_in(keys, section), n=1)
     if not near:
         return None
-    found = (*section, near[0])
-    return (*found, *rest) if (*found, *rest) in keys.fields else found
+    key = (*section, near[0])
+    return (*key, *rest) if (*key, *rest) in keys.fields else key
 
 
 def _near_anywhere(path: KeyPath, keys: Keys) -> KeyPath | None:
-    """Look for the same name in another section, then for a similar path."""
-    paths = {".".join(one): one for one in (*keys.fields, *keys.sections)}
-    for one in paths.values():
-        if one[-1] == _snake(path[-1]):
-            return one
-    near = difflib.get_close_matches(".".join(map(_snake, path)), paths, n=1)
-    return paths[near[0]] if near else None
+    """Return a key of the same name in another section, or else a similar path."""
+    known_paths = {".".join(known): known for known in (*keys.fields, *keys.sections)}
+    for known in known_paths.values():
+        if known[-1] == _snake(path[-1]):
+            return known
+    matches = difflib.get_close_matches(".".join(map(_snake, path)), known_paths, n=1)
+    return known_paths[matches[0]] if matches else None
 
 
-def _as_given(path: KeyPath, one: Given) -> str:
-    if one.origin.startswith("environment"):
+def _as_given(path: KeyPath, value: Given) -> str:
+    if value.origin.startswith("environment"):
         return ENV_PREFIX + "__".join(path).upper()
     return ".".join(path)
 
 
 def _snake(name: str) -> str:
-    """Write a name as our keys are: Oryx has ``interval-seconds`` and ``logStrength``."""
+    """Return a name in snake case; Oryx writes ``interval-seconds`` and ``logStrength``."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).replace("-", "_").lower()
 
 

@@ -1,7 +1,8 @@
-"""Which keys the configuration has, and what each may hold: read from the models' fields."""
+"""The keys of the configuration and their allowed values, read from the settings' fields."""
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,10 +33,13 @@ _LIMITS = {
     "max_length": "at most",
 }
 
+#: How far from a bound that is excluded the nearest number is that makes sense.
+JUST_BESIDE = 1e-12
+
 
 @dataclass(frozen=True)
 class Form:
-    """Metadata of an annotated type: the form of its values, in words."""
+    """Metadata of an annotated type: a description of its values, for messages and reference."""
 
     text: str
 
@@ -69,7 +73,7 @@ class Keys:
         return cls(fields, sections)
 
     def longest(self, path: tuple[object, ...]) -> KeyPath:
-        """Return the longest beginning of `path` that is a key or a section; may be empty."""
+        """Return the longest prefix of `path` that is a key or a section; may be empty."""
         for length in range(len(path), 0, -1):
             start = tuple(map(str, path[:length]))
             if start in self.fields or start in self.sections:
@@ -87,7 +91,7 @@ def _walk(model: type[BaseModel], prefix: KeyPath) -> Iterator[tuple[KeyPath, Fi
 
 
 def section_type(field: FieldInfo) -> type[BaseModel] | None:
-    """Return the class of the table that `field` holds, or None where it holds a value."""
+    """Return the class of the table that `field` holds; None if it holds a value."""
     kind = field.annotation
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
@@ -121,7 +125,7 @@ def _is_text(kind: Any) -> bool:
 
 
 def members(kind: Any) -> list[Any]:
-    """Return the members of a union, without their annotations; a plain type is its own."""
+    """Return the members of a union, without annotations; for any other type, the type itself."""
     if get_origin(kind) is Annotated:
         return members(get_args(kind)[0])
     if get_origin(kind) in (Union, types.UnionType):
@@ -130,12 +134,27 @@ def members(kind: Any) -> list[Any]:
 
 
 def allowed(field: FieldInfo) -> str:
-    """Say in words which values the field takes: ``"integer 1 to 65535"``."""
+    """Return a description of the field's allowed values, such as ``"integer 1 to 65535"``."""
     for note in field.metadata:
         if isinstance(note, Form):
             return note.text
     name, limits = _name(field.annotation), _limits(field.metadata)
     return f"{name} {limits}" if limits else name
+
+
+def number_limits(field: FieldInfo) -> tuple[float, float]:
+    """Return the least and the greatest number that the field takes; infinite where any may.
+
+    Of a union, such as a number or a list of them, the first member with limits counts.  A bound
+    that is itself excluded (``gt``, ``lt``) is taken `JUST_BESIDE` further in.
+    """
+    typed = [kind for kind in get_args(field.annotation) if get_origin(kind) is Annotated]
+    for notes in (field.metadata, *(get_args(kind)[1:] for kind in typed)):
+        found = _found_limits(notes)
+        if found:
+            least = found.get("ge", found.get("gt", -math.inf) + JUST_BESIDE)
+            return least, found.get("le", found.get("lt", math.inf) - JUST_BESIDE)
+    return -math.inf, math.inf
 
 
 def _name(kind: Any) -> str:
@@ -155,12 +174,17 @@ def _name(kind: Any) -> str:
     return _NAMES.get(kind, getattr(kind, "__name__", str(kind)))
 
 
-def _limits(notes: Iterable[Any]) -> str:
+def _found_limits(notes: Iterable[Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for note in notes:
-        # An annotated type has its limits in a Field of its own.
+        # The limits of an annotated type are in the metadata of its own Field.
         for limit in note.metadata if isinstance(note, FieldInfo) else [note]:
             found |= {name: getattr(limit, name) for name in _LIMITS if hasattr(limit, name)}
+    return found
+
+
+def _limits(notes: Iterable[Any]) -> str:
+    found = _found_limits(notes)
     if "ge" in found and "le" in found:
         return f"{found['ge']} to {found['le']}"
     return " and ".join(f"{_LIMITS[name]} {limit}" for name, limit in found.items())

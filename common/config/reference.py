@@ -1,4 +1,4 @@
-"""The documentation of the configuration's keys, written from the models' fields."""
+"""Generates the reference of the configuration's keys from the settings' fields."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def reference_toml(model: type[Settings]) -> str:
 
 
 def reference_markdown(model: type[Settings]) -> str:
-    """Return the same as :func:`reference_toml` in tables for the documentation."""
+    """Return the content of :func:`reference_toml` as Markdown tables."""
     keys = Keys.of(model)
     parts = [_table(keys, ())]
     for section, title in keys.sections.items():
@@ -50,7 +50,7 @@ def reference_markdown(model: type[Settings]) -> str:
 
 
 def toml_value(value: Any) -> str:
-    """Write a value as TOML does.
+    """Return a value in TOML's notation.
 
     >>> toml_value(["a", 1, True])
     '["a", 1, true]'
@@ -66,7 +66,7 @@ def toml_value(value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    """Quote text as JSON does, and escape the one control character that TOML refuses beyond."""
+    """Quote text as JSON does; also escape DEL, which JSON allows and TOML does not."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
 
 
@@ -86,7 +86,7 @@ def _absence(field: FieldInfo) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    """Return the default as TOML; empty where there is none."""
+    """Return the default in TOML's notation; empty if there is none."""
     if field.is_required():
         return ""
     value = field.get_default(call_default_factory=True, validated_data={})

@@ -1,11 +1,11 @@
-"""Configuration: one tree of typed settings, the same for every process.
+"""The settings of all processes, as one tree of typed tables.
 
-Sources, the first wins: flags (``--set batch.interval_seconds=60``), environment
+Sources in order of precedence: flags (``--set batch.interval_seconds=60``), environment
 (``GEMSBOK_BATCH__INTERVAL_SECONDS``), the TOML file, defaults.  Keys are those of Oryx in
 snake case.  An unknown key is an error that names the nearest known one.
 
-Each model family declares its own section in ``common/apps/<family>.py`` as ``class
-Settings(Section)``; a user's family in the module that ``app`` names.
+Each model family declares its own section in ``common/apps/<family>`` as ``class
+Settings(Section)``; a user's family does so in the module that ``app`` names.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class InputTopic(Section):
 
     @property
     def dead_letter(self) -> str:
-        """The topic for lines that cannot be read."""
+        """Name of the topic for lines that are refused."""
         return f"{self.name}.dlq"
 
 
@@ -73,7 +73,7 @@ class UpdateTopic(Section):
 
     @property
     def dead_letter(self) -> str:
-        """The topic for records that cannot be used; the speed layer writes it."""
+        """Name of the topic for update records that are refused; the speed layer writes to it."""
         return f"{self.name}.dlq"
 
 
@@ -123,7 +123,7 @@ class SpeedSpark(Spark):
 
 
 class Storage(Section):
-    """Where history and generations lie."""
+    """Locations and retention of history and generations."""
 
     data_dir: Location = Field(
         "data",
@@ -175,7 +175,7 @@ class Speed(Section):
 
 
 class Auth(Section):
-    """Who may use the serving layer's HTTP interface; nobody is asked where there is no file."""
+    """Users of the HTTP interface and their limits; without a file there are no log-ins."""
 
     file: File | None = Field(
         None, description="Names, roles and hashed secrets: `bin/gemsbok auth add` writes it."
@@ -285,7 +285,7 @@ class InputSchema(Section):
 
 
 class Settings(Section):
-    """The whole configuration; :func:`load` makes one with the families' sections added."""
+    """The complete configuration; `common.runtime.configuration` adds the families' sections."""
 
     app: str = Field(
         "als", description="Model family: one that conf/ has a file of, or a module of your own."
@@ -308,7 +308,7 @@ class Settings(Section):
     def section(self, name: str) -> Any:
         """Return a family's section by its name.
 
-        Typed as Any because each family knows its own class: ``als = settings.section("als")``.
+        The type is Any because only the family knows its class: ``als = settings.section("als")``.
         """
         return getattr(self, name)
 
@@ -322,7 +322,7 @@ class Settings(Section):
 
 
 def fingerprint(settings: Settings) -> str:
-    """Return the SHA-256 (hex) of the configuration; secrets do not go into it."""
-    # Secrets are dumped as asterisks.
+    """Return the SHA-256 (hex) of the configuration, without the values of secrets."""
+    # Pydantic dumps secrets as asterisks.
     values = settings.model_dump(mode="json", by_alias=True)
     return sha256_hex(json.dumps(values, sort_keys=True))

@@ -1,4 +1,4 @@
-"""Where configuration values come from: flags, the environment, a TOML file."""
+"""Reading configuration values from flags, the environment and a TOML file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ else:
     import tomli as tomllib
 
 ENV_PREFIX = "GEMSBOK_"
-#: Environment variables of the starters; they are no configuration keys.
+#: Environment variables with the prefix that are not configuration keys.
 ENV_RESERVED = {
     "GEMSBOK_HOME",
     "GEMSBOK_PYTHON",
@@ -32,21 +32,21 @@ ENV_RESERVED = {
 
 
 class ConfigError(ValueError):
-    """The configuration is wrong; the text names key, value, origin and remedy."""
+    """The configuration is wrong; the text names key, value, origin and how to correct it."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """One value that a source gives.
+    """A value read from one source.
 
     Attributes
     ----------
     path : tuple of str
-        The key, one name for each level; it may be unknown.
+        The key, one name for each level; not checked yet.
     value : object
-        As TOML types; text from flags and environment is converted by the key's type.
+        A TOML type; text from flags and the environment is converted by the key's type.
     origin : str
-        Where it was given, in words.
+        Its source, in words.
     """
 
     path: KeyPath
@@ -55,12 +55,12 @@ class Given:
 
 
 def flag_pairs(texts: Iterable[str]) -> dict[str, str]:
-    """Split flags ``KEY=VALUE``, as command lines give them, for :func:`common.config.load`.
+    """Split command-line flags ``KEY=VALUE`` into a mapping.
 
     Raises
     ------
     ConfigError
-        If one has no key or no equals sign.
+        If a flag has no key or no equals sign.
     """
     pairs = {}
     for text in texts:
@@ -73,13 +73,13 @@ def flag_pairs(texts: Iterable[str]) -> dict[str, str]:
 
 
 def from_flags(flags: Mapping[str, Any], keys: Keys) -> Iterator[Given]:
-    """Yield what flags give: dotted keys, values as text or typed."""
+    """Yield the values of flags: dotted keys, with values as text or typed."""
     for name, value in flags.items():
         yield from _named(tuple(name.split(".")), value, "flag", keys)
 
 
 def from_environment(environment: Mapping[str, str], keys: Keys) -> Iterator[Given]:
-    """Yield what variables such as ``GEMSBOK_BATCH__INTERVAL_SECONDS`` give."""
+    """Yield the values of variables such as ``GEMSBOK_BATCH__INTERVAL_SECONDS``."""
     for name, value in sorted(environment.items()):
         if name.startswith(ENV_PREFIX) and name not in ENV_RESERVED:
             path = tuple(name[len(ENV_PREFIX) :].lower().split("__"))
@@ -87,7 +87,7 @@ def from_environment(environment: Mapping[str, str], keys: Keys) -> Iterator[Giv
 
 
 def from_file(path: Path, text: str, table: Mapping[str, Any], keys: Keys) -> Iterator[Given]:
-    """Yield what a TOML file gives; each origin is ``file:line``."""
+    """Yield the values of a TOML file, each with the origin ``file:line``."""
     lines = key_lines(text)
     for key, value in _leaves(table, (), keys):
         line = next((lines[key[:n]] for n in range(len(key), 0, -1) if key[:n] in lines), None)
@@ -95,12 +95,12 @@ def from_file(path: Path, text: str, table: Mapping[str, Any], keys: Keys) -> It
 
 
 def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
-    """Read a TOML file: its text and its table.
+    """Return the text of a TOML file and the table that it holds.
 
     Raises
     ------
     ConfigError
-        If it is not there, cannot be read, or is not TOML.
+        If the file does not exist, cannot be read, or is not TOML.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -120,20 +120,23 @@ def read_toml(path: Path) -> tuple[str, dict[str, Any]]:
 
 
 def merge(given: Iterable[Given]) -> dict[str, Any]:
-    """Make one tree of tables; of two values for a key the later one counts."""
+    """Return one tree of tables; a later value of a key replaces an earlier one."""
     tree: dict[str, Any] = {}
-    for one in given:
+    for value in given:
         table = tree
-        for name in one.path[:-1]:
+        for name in value.path[:-1]:
             if not isinstance(table.get(name), dict):
                 table[name] = {}
             table = table[name]
-        table[one.path[-1]] = one.value
+        table[value.path[-1]] = value.value
     return tree
 
 
 def key_lines(text: str) -> dict[KeyPath, int]:
-    """Return the line number of each table and key of a TOML text, as far as is cheap to see."""
+    """Return the line number of each table and key of a TOML text, found by their form alone.
+
+    Keys inside inline tables and multi-line values have no number of their own.
+    """
     lines: dict[KeyPath, int] = {}
     table: KeyPath = ()
     for number, line in enumerate(text.splitlines(), start=1):
@@ -146,68 +149,68 @@ def key_lines(text: str) -> dict[KeyPath, int]:
 
 
 def _parts(dotted: str) -> KeyPath:
-    """Split a TOML key at its dots, except those between quotes."""
+    """Split a TOML key at its dots, except at dots inside quotes."""
     found = re.findall(r"""\s*(?:"([^"]*)"|'([^']*)'|([^."'\s]+))\s*""", dotted)
     return tuple(double or single or bare for double, single, bare in found)
 
 
 def _named(path: KeyPath, value: Any, origin: str, keys: Keys) -> Iterator[Given]:
-    """Yield what one flag or variable gives: a key, an entry of a free table, or a section."""
+    """Yield the values of one flag or variable: of a key, a free table's entry, or a section."""
     known = keys.longest(path)
     field = keys.fields.get(known)
     if field is not None and entry_type(field) is not None and known != path:
-        # Names of entries have dots of their own: spark.sql.shuffle.partitions.
+        # The entry's name may contain dots: spark.sql.shuffle.partitions.
         path = (*known, ".".join(path[len(known) :]))
         kind = entry_type(field)
     else:
         kind = field.annotation if field is not None and known == path else Any
     value = typed(value, kind) if isinstance(value, str) else value
     inner = {path[-1]: value}
-    for key, one in _leaves(inner, path[:-1], keys):
-        yield Given(key, one, origin)
+    for key, leaf in _leaves(inner, path[:-1], keys):
+        yield Given(key, leaf, origin)
 
 
 def typed(text: str, kind: Any) -> Any:
     """Convert the text of a flag or variable for a key of type `kind`.
 
-    Text stays text where the key takes nothing else; otherwise it is read as a TOML value
-    (``60``, ``true``, ``["a", "b"]``), and stays text if it is none.  Empty text means
-    "not set" where the key allows that.
+    Text stays text if the key takes only text; otherwise it is read as a TOML value
+    (``60``, ``true``, ``["a", "b"]``), and stays text if it is not one.  Empty text means
+    "not set" if the key allows that.
     """
     if text == "" and takes_none(kind):
         return None
     if kind is not Any and takes_text_alone(kind):
         return text
     try:
-        found = tomllib.loads(f"value = {text}")
+        parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError:
         return text
-    # A line break in the text could smuggle in further keys.
-    return found["value"] if found.keys() == {"value"} else text
+    # A line break in the text could add further keys.
+    return parsed["value"] if parsed.keys() == {"value"} else text
 
 
 def _leaves(table: Mapping[str, Any], prefix: KeyPath, keys: Keys) -> Iterator[tuple[KeyPath, Any]]:
-    """Yield the keys of a table of tables, and each entry of a free table by itself."""
+    """Yield key and value of each key below `prefix`; of a free table, each entry separately."""
     for name, value in table.items():
         path = (*prefix, name)
         field = keys.fields.get(path)
         if isinstance(value, dict) and path in keys.sections:
             yield from _leaves(value, path, keys)
         elif isinstance(value, dict) and field is not None and entry_type(field) is not None:
-            for entry, one in _entries(value, field):
-                yield (*path, entry), one
+            for entry, content in _entries(value, field):
+                yield (*path, entry), content
         else:
             yield path, value
 
 
 def _entries(table: Mapping[str, Any], field: FieldInfo) -> Iterator[tuple[str, Any]]:
-    """Yield the entries of a free table; of one of texts with dotted names, as Spark has them."""
+    """Yield the entries of a free table; nested tables of texts become dotted names (Spark's)."""
     for name, value in table.items():
         if entry_type(field) is not str:
             yield name, value
         elif isinstance(value, dict):
-            for inner, one in _entries(value, field):
-                yield f"{name}.{inner}", one
+            for inner, content in _entries(value, field):
+                yield f"{name}.{inner}", content
         elif isinstance(value, bool):
             yield name, str(value).lower()
         else:

@@ -1,4 +1,4 @@
-"""Types of configuration values that have a form of their own."""
+"""Types of configuration values with their own syntax: addresses, topic names, heaps, paths."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _heap(text: str) -> str:
 
 
 def _location(text: str) -> str:
-    """Make a path absolute: a relative one would depend on where the process was started."""
+    """Return a path relative to the state folder as absolute; a URI stays as it is."""
     if re.match(r"[a-z][a-z0-9+.-]+:", text):
         return text
     return str(home() / Path(text).expanduser())

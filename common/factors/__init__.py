@@ -1,1 +1,1 @@
-"""The kit of factor models: matrices, ids, known items, files, the solver."""
+"""Matrices, ids, known items, files and the solver of factor models; import from its modules."""

@@ -1,15 +1,15 @@
-"""Files of factors, which stay mapped.
+"""Writes files of factors, and reads them by mapping.
 
-Processes that hold the same generation share its memory, but for the vectors that have changed
-since.  A file is one of safetensors with these arrays:
+Processes with the same generation share its memory, except for the vectors that have changed
+since.  A file is in the format safetensors, with these arrays:
 
 =====================  ===========  ==========================================================
 ``factors``            float32      shape (n, k)
-``ids``                bytes        the ids in UTF-8, side by side
-``id_offsets``         int32        shape (n + 1,): where each begins, and the end
-``known_items``        int32        of users, who need not have any: rows in the file of the
-                                    items, user after user
-``known_item_offsets`` int32        shape (n + 1,): as of the ids
+``ids``                bytes        the ids in UTF-8, concatenated
+``id_offsets``         int32        shape (n + 1,): where each id begins, and the end
+``known_items``        int32        only for users, and optional: row numbers in the file of
+                                    the items, concatenated
+``known_item_offsets`` int32        shape (n + 1,): where each user's rows begin, and the end
 =====================  ===========  ==========================================================
 """
 
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save_file
 
 from common.factors.columns import Lists, Texts
 from common.factors.matrix import all_finite
@@ -33,23 +34,23 @@ from common.store.tensors import TensorFile
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: A generation's files.
+#: Names of a generation's files.
 USER_FACTORS = "user_factors.safetensors"
 ITEM_FACTORS = "item_factors.safetensors"
 
 
 @dataclass(frozen=True)
 class StoredFactors:
-    """One side of a factorisation as it lies in a file.
+    """One side of a factorisation, read from a file.
 
     Attributes
     ----------
     id_column : Texts
-        Ids in row order, where they lie in the file.
-    vectors : ndarray, shape (len(ids) and the room asked for, n_factors)
-        Writeable, so that a :class:`common.factors.matrix.FactorMatrix` can take it over.
+        Ids in row order, in the mapped file.
+    vectors : ndarray, shape (len(ids) + room, n_factors)
+        Writeable, so that a :class:`common.factors.matrix.FactorMatrix` can use it directly.
     known_items : Lists or None
-        For each user the row numbers of the known items in the file of the items.
+        For each user the row numbers of the known items in the items' file.
     """
 
     id_column: Texts
@@ -77,14 +78,13 @@ def write_factors(
     ids : sequence of str or StringArray
         Ids in row order.
     vectors : ndarray, shape (len(ids), n_factors)
-        Their vectors.
+        The vectors of `ids`.
     known_items : ListArray, optional
         As in :class:`StoredFactors`.
     """
-    # Only writing needs them, and only the batch layer writes.
+    # Arrow takes 34 MB of a process that only reads, and only the batch layer writes.
     import pyarrow as pa
     import pyarrow.compute as pc
-    from safetensors.numpy import save_file
 
     column = pa.array(ids, pa.string())
     text = pc.binary_join(pa.ListArray.from_arrays([0, len(column)], column), "")[0].as_buffer()
@@ -96,16 +96,16 @@ def write_factors(
     if known_items is not None:
         arrays["known_items"] = known_items.flatten().to_numpy().astype(np.int32)
         arrays["known_item_offsets"] = _offsets(known_items.value_lengths())
-    # A process that has mapped the old file keeps it.
+    # Removing the old file keeps the mappings that other processes have of it valid.
     path.unlink(missing_ok=True)
     save_file(arrays, path)
 
 
 def read_factors(path: Path, with_known_items: bool = True, room: float = 0.0) -> StoredFactors:
-    """Read a file of :func:`write_factors`.
+    """Map a file that :func:`write_factors` wrote.
 
-    The file may be removed afterwards, but not written: it stays mapped.  Whoever writes to the
-    vectors changes a copy in memory.
+    The file may be removed afterwards, but must not be written to.  Writes to the vectors
+    change a copy in memory.
 
     Parameters
     ----------
@@ -114,31 +114,31 @@ def read_factors(path: Path, with_known_items: bool = True, room: float = 0.0) -
     with_known_items : bool
         Whether to read the known items.
     room : float
-        For how many more vectors there is to be room, as a share of those in the file: so that
-        they can be appended without copying all.
+        Number of further vectors to reserve memory for, as a share of those in the file, so that
+        appending does not copy all vectors.
 
     Raises
     ------
     StoreError
-        If it is not such a file, or holds a number that is not finite.
+        If the file is not a file of factors, or a factor is not finite.
     """
     try:
         file = TensorFile(path)
         ids = Texts(file.array("id_offsets", np.int32), file.array("ids", np.uint8).data)
-        more = math.ceil(room * len(ids))
-        vectors = file.rows("factors", more)
-        known = _known_items(file) if with_known_items else None
+        n_room = math.ceil(room * len(ids))
+        vectors = file.rows("factors", n_room)
+        known_items = _known_items(file) if with_known_items else None
     except (OSError, ValueError) as error:
         message = f"{path}: not a file of factors: {error}"
         raise StoreError(message) from error
-    n_rows = {len(ids), len(vectors) - more, len(ids if known is None else known)}
+    n_rows = {len(ids), len(vectors) - n_room, len(ids if known_items is None else known_items)}
     if len(n_rows) > 1:
         message = f"{path}: ids, vectors and known items are of different numbers: {sorted(n_rows)}"
         raise StoreError(message)
     if not all_finite(vectors[: len(ids)]):
         message = f"{path}: a factor is not a finite number"
         raise StoreError(message)
-    return StoredFactors(ids, vectors, known)
+    return StoredFactors(ids, vectors, known_items)
 
 
 def _known_items(file: TensorFile) -> Lists | None:
@@ -148,7 +148,7 @@ def _known_items(file: TensorFile) -> Lists | None:
 
 
 def _offsets(lengths: pa.Array) -> NDArray[np.int32]:
-    """Return where each of some values begins that lie side by side, and where the last ends."""
+    """Return the offsets of concatenated values with these lengths, shape (n + 1,)."""
     offsets = np.zeros(len(lengths) + 1, np.int32)
     np.cumsum(lengths.to_numpy(), out=offsets[1:])
     return offsets

@@ -1,4 +1,4 @@
-"""Ids of rows: which id a row has, and which row an id has, without an object for each."""
+"""Maps rows to ids and ids to rows, without a Python object for each id."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _NO_TEXTS = Texts(np.zeros(1, np.int32), b"")
 
 
 class Ids(Sequence[str]):
-    """All different ids, numbered in order; more can be appended.
+    """Distinct ids, numbered in order; more can be appended.
 
-    Those that were there at the start may stay in a column of texts, and cost five bytes each
-    beside it; a look-up among them takes about a microsecond.  Those in a list, or appended,
-    are held in a dictionary: a hundred bytes each, and a twentieth of the time.
+    The initial ids may stay in a :class:`common.factors.columns.Texts`: they cost five bytes each
+    beside it, and a look-up takes about a microsecond.  Ids from a list and appended ids are in a
+    dictionary: they cost a hundred bytes each, and a look-up takes a twentieth of the time.
 
-    One thread appends, and any number may read.
+    One thread may append while any number of threads read.
 
     Parameters
     ----------
     ids : Texts or sequence of str
-        Ids of the first rows.
+        The initial ids.
 
     Raises
     ------
     ValueError
-        If an id comes twice.
+        If an id occurs twice.
     """
 
     def __init__(self, ids: Sequence[str] = ()) -> None:
@@ -56,7 +56,7 @@ class Ids(Sequence[str]):
     def __getitem__(self, row: slice) -> list[str]: ...
 
     def __getitem__(self, row: int | slice) -> str | list[str]:
-        """Return the id of a row, or those of several."""
+        """Return the id of a row, or the ids of a slice of rows."""
         if isinstance(row, slice):
             return [self[number] for number in range(*row.indices(len(self)))]
         at = row + len(self) if row < 0 else row
@@ -72,16 +72,16 @@ class Ids(Sequence[str]):
         return chain(self._base, self._added)
 
     def __contains__(self, id: object) -> bool:
-        """Tell whether `id` has a row."""
+        """Return whether `id` has a row."""
         return isinstance(id, str) and self.row(id) is not None
 
     def row(self, id: str) -> int | None:
-        """Return the row of `id`, None where it has none."""
+        """Return the row of `id`; None if it has none."""
         row = self._rows.get(id)
         return self._table.row(id) if row is None and self._n_base else row
 
     def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """Return the rows of `ids`, -1 where one has none."""
+        """Return the rows of `ids`; -1 for an id without a row."""
         rows = np.fromiter(map(self._rows.get, ids, repeat(-1)), np.int64, len(ids))
         if self._n_base:
             for at in np.flatnonzero(rows < 0).tolist():
@@ -90,19 +90,19 @@ class Ids(Sequence[str]):
         return rows
 
     def append(self, new: Sequence[str]) -> None:
-        """Append ids that have no row yet; :meth:`row` finds them after :meth:`publish`."""
+        """Append ids that have no row yet; :meth:`row` finds them only after :meth:`publish`."""
         self._added.extend(new)
 
     def publish(self) -> None:
-        """Let :meth:`row` find what was appended."""
+        """Make the appended ids visible to :meth:`row`."""
         first = len(self._rows)
         self._rows.update(zip(self._added[first:], count(self._n_base + first)))
 
 
 class _Table:
-    """Rows of ids by the hash of their text: rows of one bucket lie side by side.
+    """A hash table from encoded ids to rows; the rows of a bucket are contiguous.
 
-    A bucket has four on the average: fewer would make the table larger, and not much faster.
+    A bucket has up to four rows on average: fewer would enlarge the table for little speed.
     """
 
     def __init__(self, ids: Texts) -> None:
@@ -116,12 +116,12 @@ class _Table:
         self._mask = (1 << max(len(ids).bit_length() - 2, 0)) - 1
         buckets = hashes & self._mask
         ends = np.cumsum(np.bincount(buckets, minlength=self._mask + 1), dtype=np.int32)
-        # Single numbers are read faster from views.
+        # A memoryview reads single numbers faster than NumPy.
         self._order = np.argsort(buckets).astype(np.int32).data
         self._starts = np.concatenate([np.zeros(1, np.int32), ends]).data
 
     def row(self, id: str) -> int | None:
-        """Return the row of `id`, None where it has none."""
+        """Return the row of `id`; None if it has none."""
         # Lone surrogates never match a stored id.
         encoded = id.encode(errors="surrogatepass")
         bucket = hash(encoded) & self._mask
@@ -133,7 +133,7 @@ class _Table:
 
 def _check_different(ids: Texts, hashes: NDArray[np.int64]) -> None:
     if (np.diff(np.sort(hashes)) == 0).any():
-        # Equal hashes of different ids are possible, and no harm.
+        # Distinct ids may have equal hashes.
         doubled = len(ids) - len(set(ids))
         if doubled:
             raise _doubled(doubled)

@@ -1,13 +1,13 @@
-"""Factor matrices: ids and their float32 rows, and the Gramian.
+"""Factor matrices: ids with float32 vectors, and their Gramian.
 
-A :class:`FactorMatrix` is one side of a factorisation, users or items.  Its Gramian follows
-every change by the change alone, so that a fold-in never pays for a pass over all rows.
+A :class:`FactorMatrix` is one side of a factorisation, users or items.  Its Gramian is updated
+from the changed rows only, so that a fold-in never needs a pass over all rows.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from common.factors.ids import Ids
 
 _SMALLEST_CAPACITY = 16
-#: Rows of a Gramian that are added up while a writer waits.
+#: Rows that are added to a Gramian in one piece, while writers wait.
 _GRAMIAN_BLOCK = 8192
 _PENDING_LIMIT = 1024
 
@@ -23,9 +23,9 @@ _PENDING_LIMIT = 1024
 class FactorMatrix:
     """Ids and their vectors, one float32 row for each id.
 
-    Writes take a lock, so that any number of threads may write.  Readers need none for
+    Writes take a lock, so any number of threads may write.  Readers need no lock for
     :attr:`vectors` and :attr:`ids`: a view stays valid while the matrix grows, and a row keeps
-    its number until :meth:`keep`.  A scan over a view may meet a row just as it is replaced;
+    its number.  A scan over a view may meet a row just as it is replaced;
     :meth:`get` never does.
 
     Parameters
@@ -33,16 +33,16 @@ class FactorMatrix:
     n_factors : int
         Length of a vector.
     ids : sequence of str
-        Ids of the first rows, all different; as :class:`common.factors.columns.Texts` they take
-        less memory, and more time to look up (:class:`common.factors.ids.Ids`).
+        Initial ids, all distinct; a :class:`common.factors.columns.Texts` takes less memory and
+        slower look-ups (see :class:`common.factors.ids.Ids`).
     vectors : ndarray, shape (len(ids) or more, n_factors), optional
-        Their vectors, and room for more.  A writeable, C-contiguous float32 array is taken
-        over, not copied.
+        Vectors of the initial ids, and room for more.  A writeable, C-contiguous float32 array
+        is used without a copy.
 
     Raises
     ------
     ValueError
-        If the shapes do not fit, an id comes twice, or a number is not finite.
+        If the shapes do not fit, an id occurs twice, or a number is not finite.
     """
 
     def __init__(
@@ -70,44 +70,44 @@ class FactorMatrix:
         return self._length
 
     def __contains__(self, id: object) -> bool:
-        """Tell whether `id` has a vector."""
+        """Return whether `id` has a vector."""
         return id in self._ids
 
     @property
     def ids(self) -> Sequence[str]:
-        """All ids in row order; it grows with the matrix, and :meth:`keep` starts another."""
+        """All ids in row order; it grows with the matrix."""
         return self._ids
 
     @property
     def vectors(self) -> NDArray[np.float32]:
         """Read-only view on the rows, C-contiguous, shape (len, n_factors)."""
-        # First the length: a buffer that has come since then holds all of these rows too.
+        # The length is read first: a buffer that is set afterwards has all of these rows too.
         length = self._length
         view = self._buffer[:length]
         view.flags.writeable = False
         return view
 
     def row(self, id: str) -> int | None:
-        """Return the row number of `id`, None where it is unknown."""
+        """Return the row number of `id`; None if it is unknown."""
         return self._ids.row(id)
 
     def rows(self, ids: Sequence[str]) -> NDArray[np.int64]:
-        """Return the row numbers of `ids`, -1 where one is unknown."""
+        """Return the row numbers of `ids`; -1 for an unknown id."""
         return self._ids.rows(ids)
 
     def get(self, id: str) -> NDArray[np.float32] | None:
-        """Return a copy of the vector of `id`, None where it is unknown."""
+        """Return a copy of the vector of `id`; None if it is unknown."""
         with self._lock:
             row = self._ids.row(id)
             return None if row is None else self._buffer[row].copy()
 
     def set(self, id: str, vector: ArrayLike) -> int:
-        """Replace the vector of `id`, or append it; return its row.
+        """Replace or append the vector of `id`; return its row.
 
         Raises
         ------
         ValueError
-            If the vector has another length, or a number in it is not finite.
+            If the vector has another length than `n_factors`, or a number is not finite.
         """
         checked = self._checked(np.asarray(vector, np.float32)[np.newaxis], 1)[0]
         with self._lock:
@@ -130,18 +130,18 @@ class FactorMatrix:
         vectors: ArrayLike,
         before: Callable[[NDArray[np.int64]], None] | None = None,
     ) -> NDArray[np.int64]:
-        """Replace or append many vectors at once; return their rows.
+        """Replace or append many vectors; return their rows.
 
-        Of an id that comes twice the last vector stays.
+        If an id occurs twice, its last vector counts.
 
         Parameters
         ----------
         ids : sequence of str
-            Whose vectors they are.
+            Ids of the vectors.
         vectors : array of float32, shape (len(ids), n_factors)
             The vectors.
         before : callable, optional
-            Told the rows when all has been checked and nothing has been written yet.
+            Called with the rows after all checks and before the first write.
 
         Raises
         ------
@@ -151,10 +151,10 @@ class FactorMatrix:
         checked = self._checked(np.asarray(vectors, np.float32), len(ids))
         with self._lock:
             rows = self.rows(ids)
-            unknown = np.flatnonzero(rows < 0)
+            unknown_positions = np.flatnonzero(rows < 0)
             numbers: dict[str, int] = {}
-            for at in unknown.tolist():
-                rows[at] = self._length + numbers.setdefault(ids[at], len(numbers))
+            for position in unknown_positions.tolist():
+                rows[position] = self._length + numbers.setdefault(ids[position], len(numbers))
             if before is not None:
                 before(rows)
             self._reserve(self._length + len(numbers))
@@ -169,8 +169,8 @@ class FactorMatrix:
     def gramian(self) -> NDArray[np.float64]:
         """Return VᵀV of all vectors V, shape (n_factors, n_factors), in float64.
 
-        The cost is that of the rows changed since it was last asked for; writers wait for a
-        few thousand of them at most.
+        The cost is proportional to the rows changed since the last call; writers wait for a few
+        thousand of these rows at most.
         """
         while True:
             with self._lock:
@@ -182,22 +182,11 @@ class FactorMatrix:
                     settled: NDArray[np.float64] = self._gramian.copy()
                     return settled
 
-    def keep(self, ids: Collection[str]) -> None:
-        """Drop every id that is not in `ids`; the rows that stay are numbered anew.
-
-        Oryx's retention on a new model.  Views and id lists handed out before stay as they
-        were.
-        """
-        wanted = frozenset(ids)
+    def select(self, rows: NDArray[np.int64]) -> FactorMatrix:
+        """Return a copy of some rows, in this order; the matrix itself stays as it is."""
         with self._lock:
-            stay = [(row, id) for row, id in enumerate(self._ids) if id in wanted]
-            self.changes += self._length - len(stay)
-            self._ids = Ids([id for _, id in stay])
-            self._buffer = self._buffer[[row for row, _ in stay]]
-            self._length = len(stay)
-            self._gramian = np.zeros_like(self._gramian)
-            self._counted = 0
-            self._pending.clear()
+            ids = [self._ids[row] for row in rows]
+            return FactorMatrix(self.n_factors, ids, self._buffer[rows])
 
     def _checked(self, vectors: NDArray[np.float32], n_rows: int) -> NDArray[np.float32]:
         if vectors.shape != (n_rows, self.n_factors):
@@ -209,7 +198,7 @@ class FactorMatrix:
         return vectors.astype(np.float32, copy=False)
 
     def _reserve(self, n_rows: int) -> None:
-        """Make room."""
+        """Enlarge the buffer if it has fewer than `n_rows` rows."""
         if n_rows <= len(self._buffer):
             return
         capacity = max(n_rows, 2 * len(self._buffer), _SMALLEST_CAPACITY)
@@ -218,13 +207,13 @@ class FactorMatrix:
         self._buffer = grown
 
     def _append(self, new: list[str]) -> None:
-        """Make rows that have been written visible: an id last, as it leads to the rest."""
+        """Make written rows visible; their ids last, because readers find rows by id."""
         self._ids.append(new)
         self._length += len(new)
         self._ids.publish()
 
     def _remember(self, rows: NDArray[np.int64]) -> None:
-        """Keep the vectors that are about to be replaced, until the Gramian follows."""
+        """Keep the vectors that are about to be replaced, for the update of the Gramian."""
         if len(self._pending) >= _PENDING_LIMIT:
             self._settle()
         counted = rows[rows < self._counted].tolist()
@@ -232,7 +221,7 @@ class FactorMatrix:
         self._pending.update(zip(old, self._buffer[old], strict=True))
 
     def _settle(self) -> None:
-        """Bring the Gramian up to the rows that single writes have changed."""
+        """Update the Gramian for the replaced rows in `_pending`."""
         if not self._pending:
             return
         rows = np.fromiter(self._pending, np.int64, len(self._pending))
@@ -242,7 +231,7 @@ class FactorMatrix:
 
 
 def gramian(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return VᵀV in float64, shape (k, k), of vectors V of shape (n, k), block by block."""
+    """Return VᵀV in float64, shape (k, k), for vectors V of shape (n, k)."""
     total = np.zeros((vectors.shape[1], vectors.shape[1]), np.float64)
     for start in range(0, len(vectors), _GRAMIAN_BLOCK):
         block = vectors[start : start + _GRAMIAN_BLOCK].astype(np.float64)
@@ -251,8 +240,8 @@ def gramian(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def all_finite(vectors: NDArray[np.float32]) -> bool:
-    """Tell whether no number is NaN or infinite."""
+    """Return whether all numbers are finite."""
     flat = vectors.reshape(-1)
-    # One fast pass tells, unless the squares are too large for float32.
+    # A dot product is one fast pass; it decides unless the squares overflow float32.
     with np.errstate(over="ignore", invalid="ignore"):
         return bool(np.isfinite(flat @ flat)) or bool(np.isfinite(flat).all())

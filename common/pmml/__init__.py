@@ -1,1 +1,1 @@
-"""PMML documents: written, read with DTDs off, and the predicates of trees."""
+"""PMML documents and the predicates of trees; families import from its modules."""

@@ -1,7 +1,7 @@
-"""PMML: the form in which models travel, and the only code that reads or writes its XML.
+"""Writes PMML documents, and parses those of untrusted sources.
 
-A reader here trusts nothing: it refuses document type declarations (and with them every
-entity), never opens a network connection or a file, and bounds size and depth.
+The parser refuses document type declarations, and so all entities, opens no network connection
+or file, and bounds size and depth.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from lxml import etree
 
 VERSION = "4.4"
 NAMESPACE = "http://www.dmg.org/PMML-4_4"
-#: Versions that are read; documents of all of them have the same elements where we look.
+#: Versions that are read by default; the elements that we read are the same in all of them.
 READABLE = ("4.2", "4.3", "4.4")
-#: Versions that other tools' documents may have.
+#: Versions that are read in documents of other tools.
 FOREIGN = ("3.0", "3.1", "3.2", "4.0", "4.1", *READABLE)
 MAX_BYTES = 512 * 1024 * 1024
-#: Above what any tool writes: decision trees nest deepest.
+#: Deeper than any tool writes; decision trees nest deepest.
 MAX_DEPTH = 256
 APPLICATION = "Gemsbok"
 
 _TOO_DEEP = f"PMML nests deeper than {MAX_DEPTH} elements"
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-#: What an array's item cannot hold bare, and what XML cannot hold at all.
+#: Characters that XML cannot hold; with quotes, backslashes and spaces they need escaping.
 _ILLEGAL = r"\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff"
 _SPECIAL = re.compile(rf'[ \t\r\n"\\{_ILLEGAL}]')
 _ESCAPED = re.compile(rf'["\\{_ILLEGAL}]')
@@ -36,16 +36,16 @@ _ESCAPE = re.compile(r'\\(["\\]|u[0-9a-f]{4})')
 
 
 class PmmlError(ValueError):
-    """A document that cannot be read as PMML; the text says which part and why."""
+    """A document cannot be read as PMML; the text names the part and the reason."""
 
 
 def new_document(application: str = APPLICATION, timestamp: int | None = None) -> etree._Element:
-    """Start a PMML 4.4 document: header and an empty data dictionary.
+    """Return a new PMML 4.4 document with a header and an empty data dictionary.
 
     Parameters
     ----------
     application : str
-        Name for the header.
+        Name of the application in the header.
     timestamp : int, optional
         Milliseconds since 1970 at which the model was built.
     """
@@ -60,17 +60,17 @@ def new_document(application: str = APPLICATION, timestamp: int | None = None) -
 
 
 def tag(name: str, version: str = VERSION) -> str:
-    """Return the name of an element in PMML's namespace, as lxml writes it."""
+    """Return an element's name with PMML's namespace, in lxml's notation."""
     return f"{{http://www.dmg.org/PMML-{version.replace('.', '_')}}}{name}"
 
 
 def to_bytes(root: etree._Element) -> bytes:
-    """Serialise a document, UTF-8, without white space that means nothing."""
+    """Serialise a document as UTF-8 without insignificant white space."""
     return etree.tostring(root, encoding="UTF-8", xml_declaration=True)
 
 
 def indented(document: bytes) -> bytes:
-    """Return a document of our own with its elements on lines of their own."""
+    """Return a document of ours with each element on a line of its own."""
     root = _parse_xml(document, remove_blank_text=True)
     return etree.tostring(root, pretty_print=True, xml_declaration=True, encoding="UTF-8")
 
@@ -85,18 +85,18 @@ def parse(
     document : str or bytes
         The document, in UTF-8.
     max_bytes : int
-        Size above which it is refused.
+        Largest size accepted.
     versions : collection of str
-        Those of PMML that are read.
+        PMML versions accepted.
 
     Raises
     ------
     PmmlError
-        If it is too large or too deep, has a document type declaration, is not well-formed
-        UTF-8 XML, or is not PMML of one of these versions.
+        If the document is too large or too deep, has a document type declaration, is not
+        well-formed UTF-8 XML, or is not PMML of one of the versions.
     """
     data = _bounded(document, max_bytes)
-    # Before parsing: libxml2 expands entities inside attributes whatever its options say.
+    # Before parsing: libxml2 expands entities inside attributes regardless of its options.
     if b"<!DOCTYPE" in data:
         message = "PMML with a document type declaration is not read; remove <!DOCTYPE …>"
         raise PmmlError(message)
@@ -110,7 +110,7 @@ def parse(
 
 
 def _bounded(document: str | bytes, max_bytes: int) -> bytes:
-    # A text has at least as many bytes as characters: what is far too large is not encoded.
+    # A text has at least as many bytes as characters, so a text that is too long is not encoded.
     if len(document) <= max_bytes:
         data = document.encode() if isinstance(document, str) else document
         if len(data) <= max_bytes:
@@ -120,9 +120,9 @@ def _bounded(document: str | bytes, max_bytes: int) -> bytes:
 
 
 def read_timestamp(root: etree._Element) -> int | None:
-    """Milliseconds since 1970 in the header; None where there is none that can be read."""
+    """Return the header's time in milliseconds since 1970; None if absent or malformed."""
     text = root.findtext("{*}Header/{*}Timestamp", "", None).strip()
-    # Java writes the offset as +0000 or Z, which Python 3.10 does not know.
+    # Java writes the offset as +0000 or Z, which Python 3.10 does not parse.
     text = re.sub(r"([+-]\d\d)(\d\d)$", r"\1:\2", text.replace("Z", "+00:00"))
     try:
         moment = datetime.fromisoformat(text)
@@ -134,51 +134,51 @@ def read_timestamp(root: etree._Element) -> int | None:
 
 
 def read_application(root: etree._Element) -> str:
-    """Name of the application in the header; empty where there is none."""
+    """Return the name of the application in the header; empty if there is none."""
     element = root.find("{*}Header/{*}Application", None)
     return "" if element is None else str(element.get("name", ""))
 
 
 def join_pmml_delimited(items: Iterable[str]) -> str:
-    r"""Join strings by spaces, quoted where they need it, quotes escaped by a backslash.
+    r"""Join strings by spaces; quote those that need it.
 
-    A backslash is escaped by another, and a character that XML cannot hold is written as ``\u``
-    and four hexadecimal digits, so that :func:`parse_pmml_delimited` gives back any strings
-    exactly.
+    In quotes, a backslash escapes quotes and backslashes, and a character that XML cannot hold
+    is written as ``\u`` and four hexadecimal digits, so that :func:`parse_pmml_delimited`
+    returns the same strings.
     """
     special = _SPECIAL.search
     return " ".join([_quoted(item) if not item or special(item) else item for item in items])
 
 
 def parse_pmml_delimited(text: str) -> list[str]:
-    """Split what :func:`join_pmml_delimited`, Oryx, or a PMML array's writer joined.
+    """Split a text that :func:`join_pmml_delimited`, Oryx or another writer of arrays joined.
 
-    A backslash before any character that needs no escape stands for itself.
+    A backslash before any other character than those above is literal.
 
     Raises
     ------
     PmmlError
-        If a quotation does not end.
+        If a quote is not closed.
     """
     if '"' not in text and "\\" not in text:
         return re.findall(r"[^ \t\r\n]+", text)
     items: list[str] = []
-    at = 0
+    end = 0
     for match in _ITEM.finditer(text):
-        if match.start() != at:
+        if match.start() != end:
             break
-        at = match.end()
+        end = match.end()
         items.append(_unescaped(match[2] if match[1] is None else match[1]))
-    if text[at:].strip(" \t\r\n"):
-        message = f"bad quotation at character {at} of a PMML list: {text[at : at + 40]!r}"
+    if text[end:].strip(" \t\r\n"):
+        message = f"bad quotation at character {end} of a PMML list: {text[end : end + 40]!r}"
         raise PmmlError(message)
     return items
 
 
 def _parse_xml(data: bytes, remove_blank_text: bool = False) -> etree._Element:
-    # huge_tree lifts the limit of 10 MB for the text of one element, which ids outgrow; the
-    # limits of our own take its place.  The encoding is fixed, so that the search for a
-    # document type declaration and the parser see the same characters.
+    # huge_tree lifts libxml2's limit of 10 MB for the text of one element, which ids exceed;
+    # our own limits apply instead.  The encoding is fixed, so that the parser and the search
+    # for a document type declaration see the same characters.
     parser = etree.XMLParser(
         encoding="utf-8",
         resolve_entities=False,
@@ -193,7 +193,7 @@ def _parse_xml(data: bytes, remove_blank_text: bool = False) -> etree._Element:
     try:
         return etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError) as error:
-        # libxml2 has a limit of its own, so that a hostile document costs next to nothing.
+        # libxml2 has its own limit of depth, which it reaches early in a hostile document.
         if "Excessive depth" in str(error):
             raise PmmlError(_TOO_DEEP) from error
         message = f"PMML is not well-formed XML in UTF-8: {error}"

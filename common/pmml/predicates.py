@@ -1,7 +1,7 @@
-"""The tests of a tree's nodes in PMML: a number above a threshold, a category outside a set.
+"""Writes and reads PMML's predicates of tree nodes: thresholds and sets of categories.
 
-Both children of a node hold a test, each the other's opposite: where a value is missing both
-are unknown, which is what sends an evaluator to the default child.
+The two children of a node have opposite predicates.  If the value is missing, both are
+unknown, and an evaluator takes the default child.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from common.pmml.documents import PmmlError, join_pmml_delimited, parse_pmml_delimited, tag
 
-#: Evaluators disagree on how an array escapes these; an attribute holds them as they are.
+#: Evaluators disagree on how an array escapes these characters; attributes need no escape.
 _NOT_IN_ARRAYS = ('"', "\\")
 
 
 def write_threshold(node: etree._Element, field: str, threshold: float, above: bool) -> None:
-    """Append the test whether a number is above a threshold, or else at most as large."""
+    """Append the predicate field > threshold, or field ≤ threshold if not `above`."""
     operator = "greaterThan" if above else "lessOrEqual"
     _simple(node, field, operator, repr(threshold))
 
@@ -28,7 +28,7 @@ def write_threshold(node: etree._Element, field: str, threshold: float, above: b
 def write_outside(
     node: etree._Element, field: str, categories: Sequence[str], outside: bool
 ) -> None:
-    """Append the test whether a category is none of these, or else one of them."""
+    """Append the predicate field ∉ categories, or field ∈ categories if not `outside`."""
     plain = [c for c in categories if not any(character in c for character in _NOT_IN_ARRAYS)]
     others = [c for c in categories if c not in plain]
     if len(others) + bool(plain) > 1:
@@ -44,12 +44,12 @@ def write_outside(
 
 
 def read_threshold(predicate: etree._Element) -> float:
-    """Return the number above which the test holds.
+    """Return the threshold t of a predicate field > t.
 
     Raises
     ------
     PmmlError
-        If it is no such test.
+        If the predicate is not of this form.
     """
     operator, text = predicate.get("operator"), predicate.get("value", "")
     try:
@@ -68,19 +68,19 @@ def read_threshold(predicate: etree._Element) -> float:
 
 
 def read_members(predicate: etree._Element, codes: Mapping[str, int]) -> NDArray[np.bool_]:
-    """Return for each category whether the test holds.
+    """Return for each category whether the predicate holds.
 
     Parameters
     ----------
     predicate : Element
-        A test as :func:`write_outside` writes it.
+        A predicate of the form that :func:`write_outside` writes.
     codes : mapping of str to int
-        The field's categories.
+        The code of each of the field's categories.
 
     Raises
     ------
     PmmlError
-        If it is no such test, or names a category that is not among `codes`.
+        If the predicate is not of this form, or names a category that is not in `codes`.
     """
     kind, operator = etree.QName(predicate).localname, _operator(predicate)
     if kind == "CompoundPredicate" and operator in ("and", "or"):
@@ -101,7 +101,7 @@ def read_members(predicate: etree._Element, codes: Mapping[str, int]) -> NDArray
 
 
 def field_of(predicate: etree._Element) -> str:
-    """Return the name of the field that a test looks at; empty if it names none."""
+    """Return the name of the field that a predicate tests; empty if it names none."""
     while etree.QName(predicate).localname == "CompoundPredicate" and len(predicate):
         predicate = predicate[0]
     return predicate.get("field", "")

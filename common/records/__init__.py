@@ -1,1 +1,1 @@
-"""The kit of families with an input schema: lines as columns, examples, encodings, PMML fields."""
+"""Lines as columns, examples, encodings, PMML fields; for families that have an input schema."""

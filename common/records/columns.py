@@ -1,4 +1,4 @@
-"""Many examples at once: input lines of an :class:`InputSchema` as columns."""
+"""Parses many input lines of an :class:`InputSchema` at once, into columns."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def parse(lines: pa.StringArray, schema: InputSchema, required: Collection[str] 
     lines : StringArray
         CSV or JSON arrays, one field for each feature of the schema.
     schema : InputSchema
-        What the fields are.
+        The features of the fields.
     required : collection of str
-        Active features that no line may lack.
+        Active features that every line must have.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def parse(lines: pa.StringArray, schema: InputSchema, required: Collection[str] 
 def _parse_plain(
     lines: pa.StringArray, schema: InputSchema, required: Collection[str]
 ) -> pa.RecordBatch | None:
-    """Read lines in bulk; None where one may be other than plain and good."""
+    """Parse lines by Arrow's CSV reader; None if a line may not be plain or not valid."""
     kinds = {
         field: pa.float64() if name in schema.numeric else pa.string()
         for name, field in zip(schema.active, schema.active_fields, strict=True)
@@ -66,14 +66,16 @@ def _parse_plain(
     columns = plain_columns(lines, len(schema.names), kinds)
     if columns is None:
         return None
-    found = pa.RecordBatch.from_arrays(columns, names=list(schema.active))
-    if any(found[name].null_count for name in required):
+    examples = pa.RecordBatch.from_arrays(columns, names=list(schema.active))
+    if any(examples[name].null_count for name in required):
         return None
-    good = (
-        _in_range(found[name]) if name in schema.numeric else not _categories(found[name])[1].any()
+    is_valid = (
+        _in_range(examples[name])
+        if name in schema.numeric
+        else not _categories(examples[name])[1].any()
         for name in schema.active
     )
-    return found if all(good) else None
+    return examples if all(is_valid) else None
 
 
 def _in_range(numbers: pa.DoubleArray) -> bool:
@@ -82,7 +84,7 @@ def _in_range(numbers: pa.DoubleArray) -> bool:
 
 
 def _present(field: pa.StringArray) -> pa.StringArray:
-    """Make empty fields null: they are missing."""
+    """Return the field with null in place of empty text, which means a missing value."""
     empty = pc.equal(field, "")
     if not pc.any(empty).as_py():
         return field
@@ -103,7 +105,7 @@ def _categories(texts: pa.StringArray) -> tuple[pa.StringArray, NDArray[np.bool_
 def _reasons(
     name: str, texts: pa.StringArray, rows: NDArray[np.int64], numeric: bool
 ) -> dict[int, str]:
-    """Return for each of `rows` why its value is refused."""
+    """Return the reason why the value is refused, for each of `rows`."""
     values = texts.take(pa.array(rows)).to_pylist()
     return {
         row: refusal(name, text, numeric) for row, text in zip(rows.tolist(), values, strict=True)
@@ -112,5 +114,7 @@ def _reasons(
 
 def _mask(values: pa.BooleanArray) -> NDArray[np.bool_]:
     """Return a mask, False where a value is null."""
-    found: NDArray[np.bool_] = pc.fill_null(values, False).to_numpy(zero_copy_only=False)
-    return found
+    if values.null_count:
+        values = pc.fill_null(values, False)
+    mask: NDArray[np.bool_] = values.to_numpy(zero_copy_only=False)
+    return mask

@@ -1,4 +1,4 @@
-"""Encoding: examples as a matrix of numbers, categories by their position."""
+"""Encodes examples as a matrix of numbers; a category becomes its position."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ class Encoding:
     Attributes
     ----------
     categories : mapping of str to tuple of str
-        For each categorical active feature, the target too, its categories in order.
+        For each categorical active feature, including the target, its categories in order.
     """
 
     categories: Mapping[str, tuple[str, ...]]
 
     @classmethod
     def learnt(cls, parts: Iterable[pa.RecordBatch], schema: InputSchema) -> Encoding:
-        """Take the categories that occur in examples, sorted."""
-        found: dict[str, set[str]] = {name: set() for name in _categorical(schema)}
+        """Return the encoding of the categories that occur in examples, sorted."""
+        categories: dict[str, set[str]] = {name: set() for name in _categorical(schema)}
         for examples in parts:
-            for name, seen in found.items():
+            for name, seen in categories.items():
                 seen.update(examples[name].unique().drop_null().to_pylist())
-        return cls({name: tuple(sorted(seen)) for name, seen in found.items()})
+        return cls({name: tuple(sorted(seen)) for name, seen in categories.items()})
 
     def encode(self, examples: pa.RecordBatch, features: Sequence[str]) -> tuple[Matrix, int]:
         """Encode columns of examples.
@@ -53,11 +53,11 @@ class Encoding:
         Returns
         -------
         matrix : ndarray of float64, shape (n, len(features)), in Fortran order
-            Numbers, and codes of categories; NaN where a value is missing or an unseen category.
+            Numbers, and codes of categories; NaN for a missing value or an unknown category.
         n_unseen : int
-            How many values are categories that are not known here.
+            Number of values that are unknown categories.
         """
-        # What a single example is encoded with needs none of it.
+        # Arrow takes 34 MB, and what a single example is encoded with needs none of it.
         import pyarrow.compute as pc
 
         matrix = np.empty((examples.num_rows, len(features)), order="F")
@@ -72,7 +72,7 @@ class Encoding:
         return matrix, n_unseen
 
     def encode_datum(self, datum: Datum, features: Sequence[str]) -> tuple[list[float], int]:
-        """Encode one example: a row of :meth:`encode`, and how many unseen categories it has."""
+        """Encode one example; return a row of :meth:`encode` and its unknown categories' number."""
         row = []
         n_unseen = 0
         for name in features:
@@ -85,6 +85,7 @@ class Encoding:
 
     @cached_property
     def _sets(self) -> dict[str, pa.StringArray]:
+        # As in `encode`.
         import pyarrow as pa
 
         return {name: pa.array(values, pa.string()) for name, values in self.categories.items()}

@@ -1,8 +1,8 @@
-"""Examples: input lines of an :class:`InputSchema`, as columns of its active features.
+"""Parses one input line of an :class:`InputSchema`; says why values are refused.
 
-Examples are a `RecordBatch` with one column for each active feature, by its name and in the
-order of the fields: float64 for a numeric feature, string for a categorical one.  Null is a
-missing value: an empty field, or JSON's null.
+In bulk, examples are a `RecordBatch` with one column for each active feature, by name and in
+the order of the fields: float64 for a numeric feature, string for a categorical one.  Null is
+a missing value: an empty field, or JSON's null.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
 MAX_CATEGORY_BYTES = 1024
 
-#: What a category cannot hold: XML has no such characters, or changes them.
+#: Characters refused in a category: XML cannot hold them, or changes them.
 ILLEGAL = "[\x01-\x1f\x7f-\x9f\ufffe\uffff]|\\x00"
 _IS_ILLEGAL = re.compile(ILLEGAL).search
 _SHOWN = 40
 
-#: One line's active features by name; None is missing.
+#: One line's active features by name; None is a missing value.
 Datum = Mapping[str, float | str | None]
 
 
 def parse_datum(line: str, schema: InputSchema, required: Collection[str] = ()) -> Datum:
-    """Read one line as :func:`common.records.columns.parse` does, without the cost of columns.
+    """Parse one line as :func:`common.records.columns.parse` does, without building columns.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def parse_datum(line: str, schema: InputSchema, required: Collection[str] = ()) 
 
 
 def _value(text: str, numeric: bool) -> float | str | None:
-    """Return the value of a field; None where it is missing or cannot be read."""
+    """Return the value of a field; None if it is missing or refused."""
     if not text:
         return None
     if numeric:

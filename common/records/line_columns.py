@@ -1,4 +1,4 @@
-"""Many input lines at once, as columns."""
+"""Splits many input lines at once into columns of tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyarrow import csv
 
 from common.base.lines import ODD, LineError, parse_line
 
-#: What no plain line holds; a line break shows otherwise.
+#: Bytes that no plain line has; a line break is found by the number of rows.
 _MARKS = (b'"', b"\\", b"\r")
 _PLAIN_LINES = csv.ParseOptions(
     quote_char=False, double_quote=False, escape_char=False, ignore_empty_lines=False
@@ -23,62 +23,63 @@ _PLAIN_LINES = csv.ParseOptions(
 def split_columns(
     lines: pa.StringArray, n_min: int, n_max: int
 ) -> tuple[list[pa.StringArray], pa.StringArray]:
-    """Split many lines into columns.
+    """Split lines into columns.
 
     Parameters
     ----------
     lines : StringArray
-        The lines; a null is refused.
+        The lines; nulls are refused.
     n_min, n_max : int
-        How many tokens a line may have.
+        Smallest and largest number of tokens in a line.
 
     Returns
     -------
     columns : list of StringArray
-        `n_max` of them, each as long as `lines`: null where a line has no such token or is
+        `n_max` columns, each as long as `lines`; null if a line has no such token or is
         refused.
     reasons : StringArray
-        Why a line is refused; null where it is good.
+        Why a line is refused; null for a valid line.
     """
     odd = pc.fill_null(pc.match_substring_regex(lines, ODD.pattern), False)
     odd_rows = np.flatnonzero(odd.to_numpy(zero_copy_only=False))
     parsed, errors = _parse_each(lines.take(pa.array(odd_rows)))
     tokens = _replaced(pc.split_pattern(lines, ","), odd_rows, parsed)
     counts = tokens.value_lengths().to_numpy(zero_copy_only=False)
-    good = (counts >= n_min) & (counts <= n_max)
+    has_fields = (counts >= n_min) & (counts <= n_max)
     fields = f"{n_min}" if n_min == n_max else f"{n_min} to {n_max}"
     reasons = {
         row: "no value" if np.isnan(counts[row]) else f"{counts[row]:.0f} fields, not {fields}"
-        for row in np.flatnonzero(~good)
+        for row in np.flatnonzero(~has_fields)
     }
     reasons.update({row: error for row, error in zip(odd_rows, errors, strict=True) if error})
-    columns = [_column(tokens, n, good & (counts > n)) for n in range(n_max)]
+    columns = [_column(tokens, n, has_fields & (counts > n)) for n in range(n_max)]
     return columns, sparse_strings(reasons, len(lines))
 
 
 def plain_columns(
     lines: pa.StringArray, n_tokens: int, kinds: Mapping[int, pa.DataType]
 ) -> list[pa.Array] | None:
-    """Read many plain lines at once, straight into columns of the kinds asked for.
+    """Parse plain lines directly into typed columns.
 
-    Plain is what has nothing but tokens between commas.  It takes a fraction of the time of
-    :func:`split_columns`, which is for whatever this does not take.
+    A plain line has only tokens between commas.  This takes a fraction of the time of
+    :func:`split_columns`, which handles all other lines.
 
     Parameters
     ----------
     lines : StringArray
         The lines.
     n_tokens : int
-        How many tokens each has.
+        Number of tokens in each line.
     kinds : mapping of int to DataType
-        Which tokens to read, and as what: strings, dictionaries of strings, or float64.
+        The positions of the tokens to read, and their types: string, dictionary of strings, or
+        float64.
 
     Returns
     -------
     list of Array or None
         A column for each of `kinds`, in which an empty token is null.  None if a line may not
-        be plain, has another number of tokens, or one that is not of its kind.  (Numbers are
-        what Arrow takes for them: NaN and infinities too.)
+        be plain, has another number of tokens, or a token of another type.  (Numbers are those
+        of Arrow, including NaN and infinities.)
     """
     if lines.null_count or pc.any(_empty_or_json(lines)).as_py():
         return None
@@ -94,7 +95,7 @@ def plain_columns(
         table = csv.read_csv(pa.BufferReader(data), read, _PLAIN_LINES, convert)
     except pa.ArrowException:
         return None
-    # More rows than lines: a line had a line break in it.
+    # More rows than lines: a line contains a line break.
     return [table[name].combine_chunks() for name in names] if len(table) == len(lines) else None
 
 
@@ -103,9 +104,9 @@ def _empty_or_json(lines: pa.StringArray) -> pa.BooleanArray:
 
 
 def _text(lines: pa.StringArray, header: str) -> bytes:
-    """Return lines as one text below a header.
+    """Return the lines as one text after a header line.
 
-    With a header, nothing at the first line's start is taken for a mark of encoding.
+    Because of the header, Arrow takes no bytes of the first line for a byte order mark.
     """
     text = pc.binary_join(pa.ListArray.from_arrays([0, len(lines)], lines), "\n")[0]
     return b"".join([header.encode(), b"\n", text.as_buffer()])
@@ -122,7 +123,7 @@ def sparse_strings(values: Mapping[Any, str], length: int) -> pa.StringArray:
 
 
 def _parse_each(lines: pa.StringArray) -> tuple[list[list[str] | None], list[str | None]]:
-    """Parse the odd lines one by one; for each either its tokens or the reason why not."""
+    """Parse lines one by one; return for each its tokens, or else the reason for refusing it."""
     parsed: list[list[str] | None] = []
     errors: list[str | None] = []
     for line in lines.to_pylist():
@@ -138,7 +139,7 @@ def _parse_each(lines: pa.StringArray) -> tuple[list[list[str] | None], list[str
 def _replaced(
     tokens: pa.ListArray, rows: NDArray[np.int64], others: list[list[str] | None]
 ) -> pa.ListArray:
-    """Put `others` in the place of `rows`."""
+    """Return `tokens` with the lists of `rows` replaced by `others`."""
     if not len(rows):
         return tokens
     source = np.arange(len(tokens))
@@ -148,6 +149,6 @@ def _replaced(
 
 
 def _column(tokens: pa.ListArray, n: int, present: NDArray[np.bool_]) -> pa.StringArray:
-    """Take the n-th token of each list, null where it is not present."""
+    """Return the n-th token of each list; null where `present` is False."""
     at = tokens.offsets.to_numpy()[:-1] + n
     return tokens.values.take(pa.array(at, mask=~present))

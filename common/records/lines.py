@@ -1,4 +1,4 @@
-"""Input lines of a family that learns from examples."""
+"""Checks and keys of input lines, for families that learn from examples."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class ExampleLines(InputLines):
     Parameters
     ----------
     schema : InputSchema
-        What the fields are.
+        The features of the fields.
     required : collection of str
-        Active features that no line may lack.
+        Active features that every line must have.
     """
 
     def __init__(self, schema: InputSchema, required: Collection[str]) -> None:

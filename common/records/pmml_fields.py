@@ -1,7 +1,7 @@
-"""The fields of a PMML document: its data dictionary, its mining schema, and our input schema.
+"""Writes and reads the data dictionary and the mining schema of PMML documents.
 
-The order of a categorical field's values in the dictionary *is* its encoding (Oryx's rule):
-the first is category 0.
+The order of a categorical field's values in the dictionary is its encoding (Oryx's rule): the
+first value is category 0.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from lxml import etree
 from common.pmml.documents import PmmlError, tag
 from common.records.schema import InputSchema
 
-#: What an evaluator does with a value that the dictionary does not list.
+#: How an evaluator treats a value that the dictionary does not list.
 InvalidValues = Literal["returnInvalid", "asIs", "asMissing"]
 
 _TARGETS = ("predicted", "target")
@@ -23,19 +23,19 @@ _TARGETS = ("predicted", "target")
 
 @dataclass(frozen=True)
 class Fields:
-    """What a document says of its fields.
+    """The fields of a document.
 
     Attributes
     ----------
     schema : InputSchema
-        Names and kinds, in order.  PMML does not tell ids from ignored features: read back,
-        both are among the ignored.
+        Names and kinds, in order.  PMML does not distinguish ids from ignored features: in a
+        document that is read, both are ignored.
     categories : mapping of str to sequence of str
         For each active categorical feature its values, in the order of their encoding.
     importances : mapping of str to float
-        Of predictors; those that are not here are written without one.
+        Importances of predictors; a predictor that is not in it is written without one.
     invalid_values : {"returnInvalid", "asIs", "asMissing"}
-        How a predictor's unlisted value is taken; not read back.
+        How an evaluator treats an unlisted value of a predictor; written but not read.
     """
 
     schema: InputSchema
@@ -45,7 +45,7 @@ class Fields:
 
 
 def write_data_dictionary(root: etree._Element, fields: Fields) -> None:
-    """Fill the data dictionary of a new document; ids and ignored features are plain text."""
+    """Fill the data dictionary of a new document; ids and ignored features are strings."""
     dictionary = root.find(tag("DataDictionary"), None)
     assert dictionary is not None
     dictionary.set("numberOfFields", str(len(fields.schema.names)))
@@ -60,7 +60,7 @@ def write_data_dictionary(root: etree._Element, fields: Fields) -> None:
 
 
 def write_mining_schema(model: etree._Element, fields: Fields) -> None:
-    """Append a model element's mining schema: every field with its usage (Oryx's rule)."""
+    """Append a mining schema to a model element: every field with its usage (Oryx's rule)."""
     schema = fields.schema
     written = etree.SubElement(model, tag("MiningSchema"))
     for name in schema.names:
@@ -81,8 +81,8 @@ def read_fields(root: etree._Element, model: etree._Element) -> Fields:
     Raises
     ------
     PmmlError
-        If a field is doubled, stands in only one of the two, or is of no known kind, if there
-        are several targets, or if a category is doubled.
+        If a field or a category is listed twice, a field is missing from one of the two or has
+        an unknown optype, or there are several targets.
     """
     dictionary = _by_name(root, "DataDictionary/{*}DataField")
     mining = _by_name(model, "MiningSchema/{*}MiningField")
@@ -110,30 +110,30 @@ def read_fields(root: etree._Element, model: etree._Element) -> Fields:
     return Fields(schema, categories, _importances(mining))
 
 
-def require_schema(found: InputSchema, configured: InputSchema) -> None:
+def require_schema(read: InputSchema, configured: InputSchema) -> None:
     """Compare a document's schema with the configured one.
 
     Raises
     ------
     PmmlError
-        If a name, a kind or the target differs; the text names the first that does.
+        If a name, a kind or the target differs; the text names the first difference.
     """
-    for what, theirs, ours in _compared(found, configured):
+    for property, theirs, ours in _compared(read, configured):
         if theirs != ours:
             message = (
-                f"the model's {what} {theirs}, but [input_schema] says {ours}; configure the "
+                f"the model's {property} {theirs}, but [input_schema] says {ours}; configure the "
                 "schema that the model was built with, or build a model with this one"
             )
             raise PmmlError(message)
 
 
-def _compared(found: InputSchema, configured: InputSchema) -> Iterator[tuple[str, str, str]]:
-    yield "number of features is", str(len(found.names)), str(len(configured.names))
-    for number, (theirs, ours) in enumerate(zip(found.names, configured.names, strict=True)):
+def _compared(read: InputSchema, configured: InputSchema) -> Iterator[tuple[str, str, str]]:
+    yield "number of features is", str(len(read.names)), str(len(configured.names))
+    for number, (theirs, ours) in enumerate(zip(read.names, configured.names, strict=True)):
         yield f"feature {number} is", repr(theirs), repr(ours)
     for name in configured.names:
-        yield f"feature {name!r} is", _kind(name, found), _kind(name, configured)
-    yield "target is", repr(found.target), repr(configured.target)
+        yield f"feature {name!r} is", _kind(name, read), _kind(name, configured)
+    yield "target is", repr(read.target), repr(configured.target)
 
 
 def _kind(name: str, schema: InputSchema) -> str:
@@ -143,16 +143,16 @@ def _kind(name: str, schema: InputSchema) -> str:
 
 
 def _by_name(parent: etree._Element, path: str) -> dict[str, etree._Element]:
-    found: dict[str, etree._Element] = {}
+    elements: dict[str, etree._Element] = {}
     for element in parent.findall(f"{{*}}{path}", None):
         name = element.get("name")
-        if name is None or name in found:
+        if name is None or name in elements:
             message = f"PMML has a {etree.QName(element).localname} " + (
                 "without a name" if name is None else f"{name!r} twice"
             )
             raise PmmlError(message)
-        found[name] = element
-    return found
+        elements[name] = element
+    return elements
 
 
 def _is_numeric(name: str, element: etree._Element) -> bool:
@@ -177,14 +177,14 @@ def _values(name: str, element: etree._Element) -> tuple[str, ...]:
 
 
 def _importances(mining: Mapping[str, etree._Element]) -> dict[str, float]:
-    found: dict[str, float] = {}
+    importances: dict[str, float] = {}
     for name, element in mining.items():
         text = element.get("importance")
         if text is None:
             continue
         try:
-            found[name] = float(text)
+            importances[name] = float(text)
         except ValueError:
             message = f"PMML gives the field {name!r} an importance that is no number: {text!r}"
             raise PmmlError(message) from None
-    return found
+    return importances

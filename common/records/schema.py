@@ -1,4 +1,4 @@
-"""What the fields of an input line mean, by Oryx's rules for ``[input_schema]``."""
+"""The features of an input line, from ``[input_schema]`` by Oryx's rules."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 
 class SchemaError(ConfigError):
-    """The table ``[input_schema]`` contradicts itself; the text names key and feature."""
+    """The table ``[input_schema]`` is inconsistent; the text names key and feature."""
 
 
 @dataclass(frozen=True)
 class InputSchema:
     """The features of an input line, in order.
 
-    A feature identifies (`ids`), is passed over (`ignored`), or is *active*: numeric or
-    categorical.  Active features other than the target are the predictors.
+    A feature is an id, ignored, or *active*: numeric or categorical.  The active features other
+    than the target are the predictors.
 
     Attributes
     ----------
     names : tuple of str
-        One for each field of a line.
+        A name for each field of a line.
     ids, ignored, numeric, categorical : frozenset of str
-        The last two make up the active features and have none in common.
+        The features by kind; `numeric` and `categorical` are disjoint and form the active ones.
     target : str or None
         The active feature to predict.
     """
@@ -45,19 +45,19 @@ class InputSchema:
 
     @classmethod
     def from_settings(cls, table: config.InputSchema) -> InputSchema:
-        """Apply Oryx's rules to the configuration's table.
+        """Return the schema that the configuration's table describes.
 
         Raises
         ------
         SchemaError
-            If there are no features, a name is doubled or unknown, the kinds are not said or
-            name an inactive feature, or the target is not active.
+            If there are no features, a name is listed twice or unknown, the kinds are not given
+            or name an inactive feature, or the target is not active.
         """
         names = _names(table)
         _require_among("id_features", table.id_features, names, "a feature")
         _require_among("ignored_features", table.ignored_features, names, "a feature")
-        passed_over = {*table.id_features, *table.ignored_features}
-        active = [name for name in names if name not in passed_over]
+        inactive = {*table.id_features, *table.ignored_features}
+        active = [name for name in names if name not in inactive]
         numeric = _numeric(table, active)
         if table.target_feature is not None:
             _require_among("target_feature", [table.target_feature], active, "an active feature")
@@ -72,7 +72,7 @@ class InputSchema:
 
     @cached_property
     def active(self) -> tuple[str, ...]:
-        """The features that are learned from or predicted, in order of the fields."""
+        """The predictors and the target, in order of the fields."""
         return tuple(name for name in self.names if name in self.numeric | self.categorical)
 
     @cached_property
@@ -82,7 +82,7 @@ class InputSchema:
 
     @cached_property
     def predictors(self) -> tuple[str, ...]:
-        """The active features but the target; a predictor's index is its position here."""
+        """The active features except the target; a predictor's index is its position here."""
         return tuple(name for name in self.active if name != self.target)
 
     @property
@@ -112,7 +112,7 @@ def _names(table: config.InputSchema) -> tuple[str, ...]:
 
 
 def _numeric(table: config.InputSchema, active: list[str]) -> frozenset[str]:
-    """Return the numeric features; what is not named is of the other kind."""
+    """Return the numeric features; unnamed active features are of the other kind."""
     if table.numeric_features is not None:
         _require_among("numeric_features", table.numeric_features, active, "an active feature")
         return frozenset(table.numeric_features)
@@ -127,10 +127,10 @@ def _numeric(table: config.InputSchema, active: list[str]) -> frozenset[str]:
     raise SchemaError(message)
 
 
-def _require_among(key: str, given: Iterable[str], known: Iterable[str], what: str) -> None:
+def _require_among(key: str, given: Iterable[str], known: Iterable[str], role: str) -> None:
     known = list(known)
     for name in given:
         if name not in known:
             hint = nearest(name, known) or f" ({', '.join(known)})"
-            message = f"input_schema.{key} names {name!r}, which is not {what}{hint}"
+            message = f"input_schema.{key} names {name!r}, which is not {role}{hint}"
             raise SchemaError(message)

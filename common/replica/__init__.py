@@ -1,1 +1,1 @@
-"""Following the update topic, and writing to it: what speed and serving layer share."""
+"""Following the update topic, and publishing to it; the layers import from its modules."""

@@ -1,4 +1,4 @@
-"""Following the update topic on a thread of its own: what the speed and the serving layer share."""
+"""Follows the update topic in a thread; the base class of the speed and serving consumers."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ log = logging.getLogger(__name__)
 
 
 class TopicFollower(ABC):
-    """Reads the update topic from the newest stored generation on, and hands its messages over.
+    """Reads the update topic, starting at the newest stored generation, and handles its messages.
 
-    One thread reads.  A broker or a store that does not answer is tried again; a record that
-    cannot be used is set aside, and the next one is read.
+    One thread reads.  If the broker or the store does not answer, the thread tries again; a record
+    that cannot be used is set aside.
 
     Parameters
     ----------
     app : str
-        The family; generations of others are passed over.
+        The family; generations of other families are skipped.
     topic : str
         The update topic.
     store : ModelStore
@@ -34,18 +34,18 @@ class TopicFollower(ABC):
     connect : callable
         Opens the update topic's broker; called again after a failure.
     counts : Counter, optional
-        What was seen, refused and passed over, by name.
+        Counters by name: bad records, refused models, errors.
     retry_seconds : float
-        Between a failure of the broker or the store and the next try.
+        Pause between a failure of the broker or the store and the next attempt.
 
     Attributes
     ----------
     positions : dict of int to int
-        For each partition the offset that is read next; empty before the first connection.
+        For each partition the next offset to read; empty before the first connection.
     connected : bool
         Whether the broker answers.
     failure : Exception or None
-        What has ended the thread.
+        The unexpected error that ended the thread.
     """
 
     def __init__(
@@ -70,40 +70,40 @@ class TopicFollower(ABC):
         self.failure: Exception | None = None
 
     def start(self) -> None:
-        """Start to follow the topic."""
+        """Start the thread."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop, waiting for the thread."""
+        """Stop the thread and wait until it has ended."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
 
-    # -- what a layer does with it --------------------------------------------------------
+    # -- implemented or overridden by a layer -----------------------------------------------
 
     @abstractmethod
     def take(self, message: Message, record: Record) -> None:
-        """Take one message; raises MessageError or StoreError where it cannot be used."""
+        """Handle one message; raises MessageError or StoreError if it cannot be used."""
 
     @abstractmethod
     def take_stored(self, generation: Generation) -> None:
-        """Take the newest generation of the store; raises as :meth:`take`."""
+        """Load the newest generation of the store; raises as :meth:`take`."""
 
     @abstractmethod
     def opened(self, broker: Broker, held: ExitStack) -> None:
-        """Prepare for a new connection, before any record of it.
+        """Prepare for a new connection, before its first record is read.
 
         Parameters
         ----------
         broker : Broker
             The connection.
         held : ExitStack
-            Closes what is put on it when the connection ends.
+            Closed when the connection ends.
         """
 
     @abstractmethod
     def after_poll(self) -> None:
-        """Do what is due after each poll, also one without records."""
+        """Do periodic work; called after each poll, even if it returned no records."""
 
     def set_aside(self, record: Record, code: str, reason: object) -> None:
         """Count and log a record that cannot be used."""
@@ -111,17 +111,17 @@ class TopicFollower(ABC):
         log.warning("update topic %d:%d: %s", record.partition, record.offset, reason)
 
     def refuse_stored(self, generation: int, error: Exception) -> None:
-        """Count and log a stored generation that cannot be used; the one before is tried."""
+        """Count and log a stored generation that cannot be used; the previous one is tried next."""
         self.counts["refused_models"] += 1
         log.error("generation %d is refused, the one before is taken: %s", generation, error)
 
-    def interrupted(self, what: str, error: Exception) -> None:
-        """Count and log that the broker or the store does not answer; it is tried again."""
-        self.counts[what] += 1
+    def interrupted(self, counter: str, error: Exception) -> None:
+        """Count and log that the broker or the store does not answer; the thread tries again."""
+        self.counts[counter] += 1
         log.warning("update topic: %s; trying again", error)
 
     def ended(self, error: Exception) -> None:
-        """Note what has ended the thread."""
+        """Keep and log the error that ended the thread."""
         self.failure = error
         log.error("the update topic is followed no more", exc_info=error)
 
@@ -132,7 +132,7 @@ class TopicFollower(ABC):
             try:
                 self._follow()
             except (BrokerError, OSError) as error:
-                # An OSError is the store's, which may be on other machines too.
+                # An OSError comes from the store, which may be remote.
                 if isinstance(error, BrokerError):
                     self.connected = False
                     self.interrupted("broker_errors", error)
@@ -144,7 +144,7 @@ class TopicFollower(ABC):
                 return
 
     def _follow(self) -> None:
-        """Read from the newest generation on, or from where we were, until told to stop."""
+        """Read until :meth:`close`, from the last positions or from the newest generation."""
         with self._connect() as broker, ExitStack() as held:
             begin = broker.begin_offsets(self._topic)
             self.connected = True
@@ -160,19 +160,19 @@ class TopicFollower(ABC):
                 self.after_poll()
 
     def load_newest(self) -> Generation | None:
-        """Take the newest usable generation of the store, and return it."""
+        """Load and return the newest usable generation of the store."""
         for id_ in reversed(self._store.ids()):
             try:
-                found = self._store.get(id_)
-                if found.manifest.app == self._app:
-                    self.take_stored(found)
-                    return found
+                generation = self._store.get(id_)
+                if generation.manifest.app == self._app:
+                    self.take_stored(generation)
+                    return generation
             except (StoreError, MessageError) as error:
                 self.refuse_stored(id_, error)
         return None
 
     def feed(self, records: Sequence[Record]) -> None:
-        """Take records of the update topic; a bad one is set aside."""
+        """Handle records of the update topic; set aside those that cannot be used."""
         for record in records:
             self.positions[record.partition] = record.offset + 1
             try:
@@ -180,6 +180,6 @@ class TopicFollower(ABC):
             except (MessageError, StoreError) as error:
                 self.set_aside(record, error.code, error)
             except OSError:
-                # The store does not answer: the record is read again when it does.
+                # The store does not answer: the record is read again later.
                 self.positions[record.partition] = record.offset
                 raise

@@ -1,4 +1,4 @@
-"""Generation → update topic: the model, or where it lies, and what the family sends after it."""
+"""Publishes a generation on the update topic: its model or the model's path, then its updates."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from common.wire.messages import MODEL, MODEL_REF, PROGRESS, UP, Progress, Stamp
 
 log = logging.getLogger(__name__)
 
-#: So many ``UP`` records a ``PROGRESS`` closes; readers hold no more than that back.
+#: Number of ``UP`` records between two ``PROGRESS`` records; readers buffer that many.
 UPDATES_PER_PROGRESS = 10_000
 
 
 @dataclass(frozen=True)
 class Publisher:
-    """Sends generations.
+    """Sends generations to the update topic.
 
     Attributes
     ----------
     producer : Producer
-        To the update topic's broker.
+        Producer of the update topic's broker.
     topic : str
         The update topic.
     max_size : int
-        Bytes; a larger model goes by reference (Oryx's rule).
+        Bytes; a larger model is sent by reference (Oryx's rule).
     timeout : float
         Seconds until an unacknowledged record counts as failed.
     updates_per_progress : int
@@ -42,19 +42,19 @@ class Publisher:
     updates_per_progress: int = UPDATES_PER_PROGRESS
 
     def publish(self, generation: Generation, updates: Collection[str] = ()) -> int:
-        """Send a generation and wait until the broker has acknowledged all of it.
+        """Send a generation and wait until the broker has acknowledged every record.
 
-        Sent again, it is the same records: readers take each sequence once.
+        It can be sent again: the records are the same, and readers apply each sequence once.
 
         Returns
         -------
         int
-            How many records were sent.
+            Number of records sent.
 
         Raises
         ------
         StoreError
-            If the model's file cannot be read, or is not what the manifest says.
+            If the model's file cannot be read or does not match the manifest.
         BrokerError
             If a record was not acknowledged.
         """
@@ -70,12 +70,10 @@ class Publisher:
 
     def _send_model(self, generation: Generation, last: int) -> None:
         manifest = generation.manifest
-        # Reading it checks it: what is damaged is not published.
+        # `path` verifies the file, so that a damaged one is not published.
         size = generation.path(manifest.model_file).stat().st_size
-        whole = size <= self.max_size
-        key, value = (
-            (MODEL, generation.model_text()) if whole else (MODEL_REF, generation.reference)
-        )
+        fits = size <= self.max_size
+        key, value = (MODEL, generation.model_text()) if fits else (MODEL_REF, generation.reference)
         stamp = Stamp(
             generation.id,
             sequence=0,
@@ -108,7 +106,7 @@ def last_sequence(n_updates: int, updates_per_progress: int = UPDATES_PER_PROGRE
 
 
 def _progress(generation: Generation) -> str:
-    """Return what the batch layer has folded in: everything up to the cut."""
+    """Return the value of a PROGRESS record for the generation's cut."""
     manifest = generation.manifest
     newest = manifest.data_range[1] if manifest.data_range else None
     return Progress(manifest.cut, newest).to_value()

@@ -1,4 +1,4 @@
-"""A slot: one generation in memory, and how far it has come."""
+"""One generation in memory with the log of its updates."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ Model = TypeVar("Model")
 
 @dataclass
 class Slot(Generic[Model]):
-    """One generation as a layer holds it.
+    """One generation in a layer's memory.
 
     Attributes
     ----------
     generation : int or None
         Its id; None for a model that is not from Gemsbok.
     model : Model
-        The family's model, moved on by every update.
+        The family's model, to which every update is applied.
     cut : dict of int to int
         Input offsets up to which the generation was trained.
     log : SequenceLog
-        What has been published for this generation so far.
+        The messages read for this generation so far.
     """
 
     generation: int | None

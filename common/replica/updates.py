@@ -1,8 +1,8 @@
-"""Following the update topic: which model, which updates, each once.
+"""Resolves model messages to verified models, and orders the updates of a generation.
 
-Speed and serving share this code.  It resolves MODEL and MODEL-REF to a model whose bytes are
-verified, holds the ``UP`` messages of a micro-batch back until the ``PROGRESS`` that closes
-it, and lets each through once per (generation, sequence).
+MODEL and MODEL-REF become a model whose bytes are verified.  The ``UP`` messages of a
+micro-batch are held back until the ``PROGRESS`` that closes it, and each (generation,
+sequence) is applied once.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from common.wire.messages import MODEL_REF, UP, Message, MessageError, Progress
 
 @dataclass(frozen=True)
 class ModelMessage:
-    """A model to load, wherever it came from.
+    """A model to load, from the topic or from the store.
 
     Attributes
     ----------
     generation : int or None
         Its id; None for a model that is not from Gemsbok.
     text : str
-        The model itself: PMML, or what the family's batch part wrote.
+        The model: PMML, or the family's own format.
     files : Generation or None
-        Its files, verified as they are opened; None where the model came by topic alone.
+        Its files, verified when they are opened; None if the model came by the topic only.
     updates : int
-        The last sequence that the batch layer itself sends after the model.
+        The last sequence that the batch layer sends after the model.
     """
 
     generation: int | None
@@ -38,19 +38,19 @@ class ModelMessage:
 
     @property
     def cut(self) -> dict[int, int]:
-        """The generation's cut; empty where its manifest cannot be read."""
+        """The generation's cut; empty if its manifest is not available."""
         return dict(self.files.manifest.cut) if self.files else {}
 
 
 def resolve(message: Message, store: ModelStore) -> ModelMessage:
-    """Turn a MODEL or MODEL-REF message into a model with verified content.
+    """Return the model of a MODEL or MODEL-REF message, verified.
 
     Raises
     ------
     StoreError
-        If a file is gone, damaged, outside the store, or not what was published.
+        If a file is gone, damaged, outside the store, or not the one published.
     MessageError
-        If the text of the message is not what its header says.
+        If the text does not match the message's headers, or lacks a valid signature.
     """
     stamp = message.stamp
     if stamp is None and store.signed:
@@ -72,7 +72,7 @@ def resolve(message: Message, store: ModelStore) -> ModelMessage:
 
 
 def _files(message: Message, store: ModelStore) -> Generation | None:
-    """Open the generation's files; None where the topic brings all that there is."""
+    """Open the generation's files; None if the topic carries the complete model."""
     assert message.stamp is not None
     try:
         return store.get(message.stamp.generation, message.stamp.manifest)
@@ -87,25 +87,25 @@ def _files(message: Message, store: ModelStore) -> Generation | None:
 
 
 def stored(generation: Generation) -> ModelMessage:
-    """Return the model of a generation as the store has it, without the topic."""
+    """Return the model of a generation in the store, without the topic."""
     return ModelMessage(generation.id, generation.model_text(), generation)
 
 
 @dataclass
 class SequenceLog:
-    """The order of one generation's messages: each once, a micro-batch at a time.
+    """Releases one generation's messages once each, one complete micro-batch at a time.
 
     Attributes
     ----------
     closed : int
         The last sequence that a PROGRESS has closed.
     progress : Progress
-        What that PROGRESS said.
+        That PROGRESS.
     orphans, repeats : int
-        Pending messages dropped because their sender died before closing them, and messages
-        dropped because they had been applied already.
+        Number of pending messages dropped because their sender died before closing them, and of
+        messages dropped because they were applied before.
     gaps : int
-        Sequences that were missing: the topic's retention has passed over them.
+        Number of missing sequences, which the topic's retention has removed.
     """
 
     closed: int = 0
@@ -116,7 +116,7 @@ class SequenceLog:
     _pending: list[tuple[int, str]] = field(default_factory=list)
 
     def accept(self, message: Message) -> list[str]:
-        """Take one ``UP`` or ``PROGRESS`` and return the payloads that may now be applied.
+        """Add one ``UP`` or ``PROGRESS``; return the payloads that may now be applied.
 
         Raises
         ------
@@ -144,10 +144,10 @@ class SequenceLog:
 
 
 def start_position(broker: Broker, topic: str, newest: Generation | None) -> dict[int, int]:
-    """Return the offsets at which to begin to read the update topic.
+    """Return the offsets from which to read the update topic.
 
-    The records of the newest generation in the store are not older than its manifest, so that
-    a replica need not read the topic's whole past.
+    The records of the newest stored generation are not older than its manifest, so a replica
+    skips everything before.
     """
     begin = broker.begin_offsets(topic)
     if newest is None:

@@ -1,1 +1,1 @@
-"""What each process begins with: configuration, family by name, memory, Spark, exit codes."""
+"""Starting a process: configuration, families by name, memory, Spark, exit codes; for layers."""

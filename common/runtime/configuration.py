@@ -1,6 +1,6 @@
-"""Loading the configuration: the tables of all families, and the values that sources give.
+"""Loads the configuration: the settings class with all families' tables, and the sources' values.
 
-Sources, the first wins: flags (``--set batch.interval_seconds=60``), environment
+Sources in order of precedence: flags (``--set batch.interval_seconds=60``), environment
 (``GEMSBOK_BATCH__INTERVAL_SECONDS``), the TOML file, defaults.
 """
 
@@ -34,11 +34,11 @@ def load(
     Parameters
     ----------
     path : Path, optional
-        TOML file; defaults alone without one.
+        TOML file; only defaults if it is absent.
     flags : mapping, optional
-        Dotted keys and their values, as strings or typed; they win over everything.
+        Dotted keys and their values, as strings or typed; they override all other sources.
     environment : mapping, optional
-        Taken for the process's environment, which is the default.
+        Environment variables; those of the process by default.
 
     Raises
     ------
@@ -53,13 +53,13 @@ def load_with_origins(
     flags: Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> tuple[Settings, dict[str, str]]:
-    """Load the configuration as :func:`load` does, and say where its values come from.
+    """Load the configuration as :func:`load` does, with the origins of its values.
 
     Returns
     -------
     (Settings, dict)
-        The dict has the origin of each dotted key that a source gave: ``"flag"``,
-        ``"environment variable …"`` or ``"file:line"``; all others are defaults.
+        The dict has the origin of each dotted key that is set: ``"flag"``,
+        ``"environment variable …"`` or ``"file:line"``.  Keys not in it have their defaults.
     """
     environment = os.environ if environment is None else environment
     text, table = sources.read_toml(path) if path else ("", {})
@@ -73,31 +73,31 @@ def load_with_origins(
         *sources.from_flags(flags, keys),
     ]
     settings = _validated(model, keys, given)
-    return settings, {".".join(one.path): one.origin for one in given}
+    return settings, {".".join(value.path): value.origin for value in given}
 
 
 def _validated(model: type[Settings], keys: Keys, given: list[sources.Given]) -> Settings:
-    wrong = list(unknown_keys(given, keys))
-    known = [one for one in given if keys.longest(one.path) in keys.fields]
-    # Every table, so that a key that a family must have is missed at its own path.
+    problems = list(unknown_keys(given, keys))
+    known = [value for value in given if keys.longest(value.path) in keys.fields]
+    # Every table is present, so that an error about a required key names the key's own path.
     tables: dict[str, Any] = {path[0]: {} for path in keys.sections if len(path) == 1}
     try:
         settings = model.model_validate(tables | sources.merge(known))
-        if not wrong:
+        if not problems:
             return settings
     except ValidationError as error:
-        wrong += refused_values(error, {one.path: one for one in given}, keys)
-    raise ConfigError("\n".join(wrong))
+        problems += refused_values(error, {value.path: value for value in given}, keys)
+    raise ConfigError("\n".join(problems))
 
 
 @functools.cache
 def settings_type(app: str = "als") -> type[Settings]:
-    """Return the settings class with a section for every family, and for `app`.
+    """Return the settings class with a section for every family and for `app`.
 
     Raises
     ------
     ConfigError
-        If there is no family of this name and no module either.
+        If `app` is neither a family nor an importable module.
     """
     fields: dict[str, Any] = {}
     for family in families():
@@ -131,12 +131,12 @@ def _user_section(app: str) -> type[Section] | None:
 
 
 def _family_section(module: str) -> type[Section] | None:
-    """Return the class ``Settings`` of a family's module; None where it has no keys."""
-    found = getattr(importlib.import_module(module), "Settings", None)
-    # The module may import the whole configuration's class of the same name.
-    if found is None or found is Settings:
+    """Return the class ``Settings`` of a family's module; None if the family has no keys."""
+    section = getattr(importlib.import_module(module), "Settings", None)
+    # The module may import `common.config.Settings`, which has the same name.
+    if section is None or section is Settings:
         return None
-    if not (isinstance(found, type) and issubclass(found, Section)):
+    if not (isinstance(section, type) and issubclass(section, Section)):
         message = f"app: {module}.Settings is not a subclass of common.config.Section"
         raise ConfigError(message)
-    return found
+    return section

@@ -1,4 +1,4 @@
-"""Families by name: those that come with the platform, and modules of the user's own."""
+"""Finds model families by name: those of the platform, and modules of a user."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def families() -> list[str]:
-    """Names of the families that come with the platform: one module or package each."""
+    """Return the names of the platform's families: the modules and packages in `common.apps`."""
     apps = importlib.import_module("common.apps")
     return sorted(module.name for module in pkgutil.iter_modules(apps.__path__))
 
@@ -25,13 +25,13 @@ def families() -> list[str]:
 def family_module(app: str, package: str, names: tuple[str, ...]) -> ModuleType:
     """Import a family's part in one layer, or in ``common``.
 
-    It is ``<package>.apps.<app>``.  A user's family is the module `app`; where that is a package
-    with a module ``common``, ``batch``, ``speed`` or ``serving``, that one.
+    The module is ``<package>.apps.<app>``.  For a user's family it is ``<app>.common``,
+    ``<app>.batch``, ``<app>.speed`` or ``<app>.serving`` if there is such a module, else `app`.
 
     Raises
     ------
     ConfigError
-        If it cannot be imported or lacks one of `names`.
+        If the module cannot be imported or lacks one of `names`.
     """
     layer = package.removesuffix("_layer")
     if layer != package and not has_layer(app, layer):
@@ -41,15 +41,15 @@ def family_module(app: str, package: str, names: tuple[str, ...]) -> ModuleType:
     try:
         if app not in families():
             name = part_of(app, layer)
-        found = importlib.import_module(name)
+        module = importlib.import_module(name)
     except ImportError as error:
         message = f"app: module {name!r} cannot be imported: {error}"
         raise ConfigError(message) from error
-    absent = [wanted for wanted in names if not hasattr(found, wanted)]
+    absent = [attribute for attribute in names if not hasattr(module, attribute)]
     if absent:
         message = f"app: module {name!r} lacks {', '.join(absent)}; see docs/architecture.md"
         raise ConfigError(message)
-    return found
+    return module
 
 
 def family_class(module: ModuleType, name: str, role: type[Any]) -> Callable[[Settings], Any]:
@@ -86,7 +86,7 @@ def family_class(module: ModuleType, name: str, role: type[Any]) -> Callable[[Se
 
 
 def part_of(app: str, layer: str) -> str:
-    """Return the name of the module in which a user's family keeps what a layer asks of it.
+    """Return the name of the module with a user's family's part for one layer.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def part_of(app: str, layer: str) -> str:
 def has_layer(app: str, layer: str) -> bool:
     """Whether a family has a part in ``batch``, ``speed`` or ``serving``.
 
-    A user's family has one in each; one of the platform's may be for serving alone.
+    A user's family has a part in every layer; a platform's family may be for serving only.
     """
     name = f"{layer}_layer.apps.{app}"
     return app not in families() or importlib.util.find_spec(name) is not None

@@ -1,4 +1,4 @@
-"""What every layer's process begins with: its arguments, its log, its family, its topics."""
+"""Start of every layer's process: arguments, settings, exit codes, private files."""
 
 from __future__ import annotations
 
@@ -7,42 +7,38 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from common.config import Settings
 from common.config.sources import flag_pairs
 from common.runtime.configuration import load
 
-if TYPE_CHECKING:
-    pass
-
 log = logging.getLogger(__name__)
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-#: Something that the process needs is not there (sysexits' EX_UNAVAILABLE).
+#: Something that the process needs is absent (sysexits' EX_UNAVAILABLE).
 EXIT_UNAVAILABLE = 69
 #: Another process holds the lock; a later call may succeed (sysexits' EX_TEMPFAIL).
 EXIT_LOCKED = 75
 
 
 def keep_files_private() -> None:
-    """Let only the owner read what this process and its children write from now on."""
+    """Make the files that this process and its children create readable by their owner only."""
     os.umask(0o077)
 
 
 def parser(layer: str, description: str) -> argparse.ArgumentParser:
     """Return a parser with the arguments that all layers share."""
-    made = argparse.ArgumentParser(prog=f"{layer}_layer", description=description)
-    made.add_argument("--conf", type=Path, metavar="FILE", help="configuration file (TOML)")
-    made.add_argument(
+    arguments = argparse.ArgumentParser(prog=f"{layer}_layer", description=description)
+    arguments.add_argument("--conf", type=Path, metavar="FILE", help="configuration file (TOML)")
+    arguments.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         help="one setting, over file and environment; may be repeated",
     )
-    return made
+    return arguments
 
 
 def exit_code(run: Callable[[], int], codes: Mapping[type[Exception], int]) -> int:
@@ -51,9 +47,10 @@ def exit_code(run: Callable[[], int], codes: Mapping[type[Exception], int]) -> i
     Parameters
     ----------
     run : callable
-        Returns the code of an end that was asked for.
+        Runs until the layer is stopped, and returns the exit code.
     codes : mapping of exception type to int
-        What ends the process with a line in the log and this code, not with a traceback.
+        Exceptions that end the process with one line in the log and this code; all others
+        propagate.
     """
     try:
         return run()
@@ -62,12 +59,12 @@ def exit_code(run: Callable[[], int], codes: Mapping[type[Exception], int]) -> i
         return next(code for kind, code in codes.items() if isinstance(error, kind))
 
 
-def settings_of(given: argparse.Namespace) -> Settings:
+def settings_of(arguments: argparse.Namespace) -> Settings:
     """Load the configuration that the shared arguments name.
 
     Raises
     ------
     ConfigError
-        If it is wrong, or a ``--set`` is not ``KEY=VALUE``.
+        If the configuration is wrong, or a ``--set`` is not ``KEY=VALUE``.
     """
-    return load(given.conf, flag_pairs(given.set))
+    return load(arguments.conf, flag_pairs(arguments.set))

@@ -1,4 +1,4 @@
-"""How the layers start Spark and read Kafka through it; needs no Spark itself."""
+"""Properties of the layers' Spark sessions and options of its Kafka source; imports no Spark."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 LOOPBACK = "127.0.0.1"
 _LOGGING = Path(__file__).with_name("log4j2.properties")
 _JAVA_OPTIONS = "spark.driver.extraJavaOptions"
-#: MLlib's rounds nest deeply when they are sent to an executor: the default stack of 1 MiB
-#: overflows, and in local mode that ends the whole process.
+#: The lineage of MLlib's iterations is serialized recursively: the default stack of 1 MiB
+#: overflows, which in local mode ends the process.
 _STACK = "-Xss8m"
-#: Masters whose every process is on this machine, where nothing need be reachable from outside.
+#: Masters with all processes on this machine, which then listen on loopback only.
 _ON_THIS_MACHINE = re.compile(r"local(\[.*\]|-cluster\[.*\])?|spark://(127\.0\.0\.1|localhost):\d+")
 
 
 class SparkSetupError(RuntimeError):
-    """Spark cannot be started as things are; the text says what to do."""
+    """Spark cannot be started; the text says how to repair it."""
 
 
 def spark_properties(spark: Spark, app_name: str, home: Path) -> dict[str, str]:
@@ -33,18 +33,18 @@ def spark_properties(spark: Spark, app_name: str, home: Path) -> dict[str, str]:
     Parameters
     ----------
     spark : Spark
-        The layer's table of the configuration; its ``config`` wins over everything here.
+        The layer's table of the configuration; its ``config`` overrides all other properties.
     app_name : str
-        As Spark's logs and cluster managers show it.
+        Shown in Spark's logs and cluster managers.
     home : Path
         State folder; its ``jars/spark`` holds the Kafka connector and Delta Lake.
 
     Raises
     ------
     SparkSetupError
-        If the jars are not there.
+        If the jars are absent.
     """
-    found = {
+    properties = {
         "spark.app.name": app_name,
         "spark.master": spark.master,
         "spark.driver.memory": spark.driver_memory,
@@ -60,16 +60,15 @@ def spark_properties(spark: Spark, app_name: str, home: Path) -> dict[str, str]:
         **_python(),
     }
     if _ON_THIS_MACHINE.fullmatch(spark.master):
-        found |= {"spark.driver.host": LOOPBACK, "spark.driver.bindAddress": LOOPBACK}
-    given = {name: value for name, value in spark.config.items() if name != _JAVA_OPTIONS}
-    return found | given
+        properties |= {"spark.driver.host": LOOPBACK, "spark.driver.bindAddress": LOOPBACK}
+    configured = {name: value for name, value in spark.config.items() if name != _JAVA_OPTIONS}
+    return properties | configured
 
 
 def class_archive(home: Path) -> Path:
-    """Return where Java keeps Spark's classes ready, which saves seconds at each start.
+    """Return the path of the class-data archive of Spark, which saves seconds at each start.
 
-    ``python -m batch_layer.run.class_archive`` makes it; a Java for which it was not made passes
-    it over.
+    ``python -m batch_layer.run.class_archive`` creates it; a Java of another version ignores it.
     """
     return home / "cache" / "spark.jsa"
 
@@ -79,9 +78,9 @@ def kafka_options(settings: Settings) -> dict[str, str]:
     return {
         "kafka.bootstrap.servers": settings.input_topic.broker,
         "subscribe": settings.input_topic.name,
-        # Records that are gone are an error that a person decides about.
+        # Lost records stop the query: an operator decides how to go on.
         "failOnDataLoss": "true",
-        # Kafka's default of 500 costs a fifth of the reading time.
+        # Kafka's default of 500 makes reading a fifth slower.
         "kafka.max.poll.records": "10000",
         **{f"kafka.{name}": value for name, value in _security(settings.broker).items()},
     }
@@ -92,22 +91,22 @@ _PROPERTIES = {
     "spark.ui.showConsoleProgress": "false",
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
-    # The driver's own engines read all of a history; fewer, larger pieces come over faster.
+    # Engines in the driver read the complete history; larger record batches transfer faster.
     "spark.sql.execution.arrow.maxRecordsPerBatch": "100000",
     "spark.driver.maxResultSize": "0",
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-    # Delta's own bookkeeping: its default of 50 tasks suits tables a thousand times larger.
+    # Tasks that compute a Delta snapshot; the default of 50 suits far larger tables.
     "spark.databricks.delta.snapshotPartitions": "2",
-    # Its listing of a table's folder would take 10,000 tasks.
+    # Tasks that list a table's folder; the default is 10,000.
     "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
-    # A commit without rows still says how far the history is complete.
+    # A commit without rows still records the offsets up to which the history is complete.
     "spark.databricks.delta.skipRecordingEmptyCommits": "false",
 }
 
 
 def _java_options(spark: Spark, home: Path) -> str:
-    """Return the driver's Java options; those of the configuration come last, and win."""
+    """Return the driver's Java options; those of the configuration come last and override."""
     options = [_STACK, f'"-Dlog4j2.configurationFile={_LOGGING.as_uri()}"']
     archive = class_archive(home)
     if archive.exists():
@@ -136,7 +135,7 @@ def _python() -> dict[str, str]:
 
 def _security(client: BrokerClient) -> dict[str, str]:
     """Return the Java Kafka client's properties for the configured security."""
-    found = {
+    properties = {
         "security.protocol": client.security_protocol,
         "sasl.mechanism": client.sasl_mechanism,
         "sasl.jaas.config": _jaas(client),
@@ -144,11 +143,11 @@ def _security(client: BrokerClient) -> dict[str, str]:
         "ssl.truststore.location": client.ssl_ca_file,
         **_key_store(client),
     }
-    return {name: str(value) for name, value in found.items() if value is not None}
+    return {name: str(value) for name, value in properties.items() if value is not None}
 
 
 def _key_store(client: BrokerClient) -> dict[str, str]:
-    """Return key and certificate as text: as a file Kafka takes them only both in one."""
+    """Return key and certificate as text: as files, Kafka takes them only in one common file."""
     if not (client.ssl_key_file and client.ssl_certificate_file):
         return {}
     return {

@@ -1,4 +1,4 @@
-"""SIGTERM ends a layer in good order, within a time limit."""
+"""Orderly end of a layer on SIGTERM, within a time limit."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ class Terminated(BaseException):
 
 
 def raise_on_sigterm(limit_seconds: float) -> None:
-    """Let SIGTERM raise :class:`Terminated`; past the limit the process ends all the same.
+    """Let SIGTERM raise :class:`Terminated`; after the limit, end the process from a thread.
 
-    Python delivers a signal between two of its own steps, which a long call into compiled
-    code holds up; the limit holds then too.  Either way the exit code is 0: whatever is
-    abandoned is repaired by the next start, as after a kill.
+    Python runs a signal handler between two bytecode instructions, so a long call into compiled
+    code delays it; the time limit holds even then.  The exit code is 0 in both cases: the next
+    start repairs abandoned work, as after a kill.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGTERM, _raise)
-    watch = threading.Thread(
+    thread = threading.Thread(
         target=_watch, args=(reader, writer, limit_seconds), name="sigterm", daemon=True
     )
-    watch.start()
+    thread.start()
 
 
 def _watch(reader: socket.socket, _: socket.socket, limit_seconds: float) -> None:
-    # The kernel tells this thread at once, whatever the main one does.
+    # The wakeup descriptor is written at once, even while the main thread is in compiled code.
     while signal.SIGTERM not in reader.recv(64):
         pass
     threading.Event().wait(limit_seconds)

@@ -1,1 +1,1 @@
-"""The model store: generations with their manifests, the files below them, signatures."""
+"""The model store: generations, manifests, signatures, mapped arrays; import from its modules."""

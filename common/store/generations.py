@@ -1,7 +1,7 @@
-"""Model generations on storage: written aside, made visible at once, verified when read.
+"""Model generations on storage: written aside, made visible atomically, verified when read.
 
-A generation is one directory ``<model_dir>/<id>/`` with the family's files and a
-``manifest.json``; it exists for readers once its manifest does.  Nothing is ever unpickled.
+A generation is a folder ``<model_dir>/<id>/`` with the family's files and a ``manifest.json``;
+for readers it exists once its manifest exists.  No file is ever unpickled.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ if TYPE_CHECKING:
     from common.config import Storage
 
 MANIFEST = "manifest.json"
-#: The manifest's signature, beside it, in a store that has a key.
+#: File beside the manifest with its signature, in a store that has a key.
 SIGNATURE = "manifest.hmac"
-#: Beside the manifest once the generation's MODEL is acknowledged on the update topic.
+#: File beside the manifest that says that the broker has acknowledged the generation's MODEL.
 PUBLISHED = "published"
 #: Bytes; a model's text above this is refused.
 MAX_MODEL_BYTES = 512 * 1024 * 1024
-#: Folder of generations that are still being written; readers never look into it.
+#: Folder of generations that are still being written; readers ignore it.
 PARTIAL = ".partial"
 
 
 class StoreError(CodedError, RuntimeError):
-    """A generation cannot be read, or fails its check; the text names the file and why."""
+    """A generation cannot be read or fails verification; the text names the file and the reason."""
 
     CODE = "bad_model"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a generation says of itself.
+    """The content of ``manifest.json``: files, cut, and how the generation was trained.
 
     Attributes
     ----------
     generation : int
-        Its id: milliseconds since 1970 at its start, and always above that of its predecessor.
+        Its id: milliseconds since 1970 when training started, and always above its parent's id.
     app : str
-        Family that built it.
+        The family that built it.
     model_file : str
         Name of the file that MODEL carries (``model.pmml`` for the learning families).
     files : mapping of str to str
@@ -60,19 +60,19 @@ class Manifest:
     topic_id : str
         The broker's identity of the input topic that the cut refers to.
     cut : mapping of int to int
-        For each input partition the first offset that the history did *not* hold yet.
+        For each input partition the first offset that is *not* part of the training history.
     history_version : int or None
-        Delta version of the history that it was trained on.
+        Delta version of the training history.
     data_range : (int, int) or None
-        Oldest and newest Kafka timestamp (ms) in that history.
+        Oldest and newest Kafka timestamp (ms) in that version.
     created : int
-        Milliseconds since 1970 when its manifest was written.
+        Milliseconds since 1970 when the manifest was written.
     engine, hyperparameters, metrics, candidates
-        How it was trained, how it evaluated, and what else was tried.
+        How it was trained, its evaluation, and the other candidates.
     parent : int or None
-        The generation before; for a rollback the generation that was brought back.
+        The previous generation; for a rollback, the generation that was restored.
     configuration_sha256, code_version : str
-        What it was built by.
+        Hash of the configuration and version of the code that built it.
     """
 
     generation: int
@@ -98,13 +98,15 @@ class Manifest:
 
     @classmethod
     def from_json(cls, data: bytes, where: str = MANIFEST) -> Manifest:
-        """Read ``manifest.json``; raises StoreError if it is not one."""
+        """Parse ``manifest.json``; raises StoreError if it is malformed."""
         try:
-            found = json.loads(data)
-            found["cut"] = {int(partition): int(at) for partition, at in found["cut"].items()}
-            found["data_range"] = tuple(found["data_range"]) if found["data_range"] else None
-            found["candidates"] = tuple(found["candidates"])
-            return cls(**found)
+            fields = json.loads(data)
+            fields["cut"] = {
+                int(partition): int(offset) for partition, offset in fields["cut"].items()
+            }
+            fields["data_range"] = tuple(fields["data_range"]) if fields["data_range"] else None
+            fields["candidates"] = tuple(fields["candidates"])
+            return cls(**fields)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             message = f"{where} is not a manifest: {error}"
             raise StoreError(message) from error
@@ -112,7 +114,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Generation:
-    """A complete generation in a store, whose manifest has been read."""
+    """A complete generation in a store, with its manifest."""
 
     manifest: Manifest
     store: ModelStore
@@ -125,16 +127,16 @@ class Generation:
 
     @property
     def reference(self) -> str:
-        """What a MODEL-REF to it says: the path of its model file."""
+        """The path of its model file, which is the value of a MODEL-REF."""
         return self.store.locate(f"{self.id}/{self.manifest.model_file}")
 
     def path(self, name: str) -> Path:
-        """Return a local path of one of its files, verified.
+        """Return the local path of one of its files, whose SHA-256 has been verified.
 
         Raises
         ------
         StoreError
-            If the manifest does not name it, it is gone, or its SHA-256 differs.
+            If the manifest does not name the file, or it is gone, or its SHA-256 differs.
         """
         expected = self.manifest.files.get(name)
         if expected is None:
@@ -142,9 +144,9 @@ class Generation:
             message = f"generation {self.id} has no file {name!r} (it has: {known})"
             raise StoreError(message)
         path = self.store.fetch(f"{self.id}/{name}")
-        found = sha256_of_file(path)
-        if found != expected:
-            message = f"{path} is damaged: its SHA-256 is {found}, the manifest says {expected}"
+        actual = sha256_of_file(path)
+        if actual != expected:
+            message = f"{path} is damaged: its SHA-256 is {actual}, the manifest says {expected}"
             raise StoreError(message, "checksum")
         return path
 
@@ -154,15 +156,15 @@ class Generation:
 
 
 class ModelStore:
-    """The generations under one folder or URI (local, S3, HDFS: whatever pyarrow.fs opens).
+    """The generations in a local folder or below a URI of pyarrow.fs (S3, HDFS, …).
 
-    On a local disk a generation appears by one rename.  Object stores have no rename of
-    folders: there its manifest is written last, and what has no manifest does not exist.
+    On a local disk a generation becomes visible by one rename of its folder.  Object stores cannot
+    rename folders: there the manifest is written last, and readers ignore a folder without one.
 
     Parameters
     ----------
     location : str
-        Folder or URI; made when the first generation is.
+        Folder or URI; created with the first generation.
     key : bytes, optional
         Signs the manifests of new generations, and those without its signature are refused.
         A manifest has the SHA-256 of every file, so write access to the store or to the update
@@ -192,14 +194,14 @@ class ModelStore:
         Raises
         ------
         ConfigError
-            If the key's file cannot be used.
+            If the key file cannot be used.
         """
         key = None if storage.key_file is None else read_key(storage.key_file)
         return cls(storage.model_dir, key)
 
     @property
     def signed(self) -> bool:
-        """Whether generations without our signature are refused."""
+        """Whether generations without a valid signature are rejected."""
         return self._key is not None
 
     def locate(self, name: str) -> str:
@@ -207,7 +209,7 @@ class ModelStore:
         return f"{self._root}/{name}"
 
     def new(self, generation: int) -> Path:
-        """Return a fresh local folder to write a generation's files into."""
+        """Return an empty local folder for the files of a new generation."""
         parent = Path(self._root) / PARTIAL if self._local else Path(self._cache.name)
         folder = parent / str(generation)
         shutil.rmtree(folder, ignore_errors=True)
@@ -215,14 +217,14 @@ class ModelStore:
         return folder
 
     def commit(self, folder: Path, manifest: Manifest) -> Generation:
-        """Make the files in `folder` a generation.
+        """Store the files in `folder` as a generation and make it visible.
 
         Parameters
         ----------
         folder : Path
-            From :meth:`new`.
+            A folder from :meth:`new`.
         manifest : Manifest
-            Its `files` are filled in here.
+            The manifest; `files` is filled in here.
         """
         files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         names = {path.relative_to(folder).as_posix(): path for path in files}
@@ -238,7 +240,7 @@ class ModelStore:
             folder.rename(self.locate(str(manifest.generation)))
             _fsync(Path(self._root))
         else:
-            # The manifest last.
+            # The manifest is last: it makes the generation visible.
             for path in [*files, folder / MANIFEST]:
                 name = path.relative_to(folder).as_posix()
                 self._upload(path, f"{manifest.generation}/{name}")
@@ -246,7 +248,7 @@ class ModelStore:
         return Generation(manifest, self, sha256_hex(data))
 
     def ids(self) -> list[int]:
-        """Ids of all complete generations, oldest first."""
+        """Return the ids of all complete generations, oldest first."""
         folders = [int(name) for name in self._files.folders() if name.isdecimal()]
         return sorted(id_ for id_ in folders if self._files.has(f"{id_}/{MANIFEST}"))
 
@@ -256,8 +258,8 @@ class ModelStore:
         Raises
         ------
         StoreError
-            If there is none of this id, or its manifest is not the one expected or not signed
-            by our key.
+            If it does not exist, or its manifest has another hash than expected or no valid
+            signature.
         """
         name = f"{generation}/{MANIFEST}"
         if not self._files.has(name):
@@ -265,8 +267,8 @@ class ModelStore:
             raise StoreError(message)
         with self._files.read(name) as stream:
             data = stream.read()
-        found = sha256_hex(data)
-        if manifest_sha256 not in (None, found):
+        actual_sha256 = sha256_hex(data)
+        if manifest_sha256 not in (None, actual_sha256):
             message = f"{self.locate(name)} is not the manifest that was published"
             raise StoreError(message, "checksum")
         if self._key is not None:
@@ -275,25 +277,25 @@ class ModelStore:
         if manifest.generation != generation:
             message = f"{self.locate(name)} says that it is generation {manifest.generation}"
             raise StoreError(message)
-        return Generation(manifest, self, found)
+        return Generation(manifest, self, actual_sha256)
 
     def newest(self) -> Generation | None:
-        """Open the newest generation; None where there is none."""
+        """Open the newest generation; None if the store is empty."""
         ids = self.ids()
         return self.get(ids[-1]) if ids else None
 
     def remove(self, generation: int) -> None:
-        """Remove a generation, its manifest first, so that no reader sees half of one."""
+        """Remove a generation; its manifest first, so that no reader opens an incomplete one."""
         self._files.remove(f"{generation}/{MANIFEST}")
         self._files.remove_folder(str(generation))
 
     def discard_partial(self) -> None:
-        """Remove what a killed writer left behind."""
+        """Remove the unfinished generations of killed writers."""
         if self._local:
             shutil.rmtree(Path(self._root) / PARTIAL, ignore_errors=True)
 
     def mark_published(self, generation: int) -> None:
-        """Remember that the update topic has acknowledged this generation."""
+        """Record that the broker has acknowledged this generation on the update topic."""
         with self._files.write(f"{generation}/{PUBLISHED}") as stream:
             stream.write(b"")
 
@@ -302,12 +304,12 @@ class ModelStore:
         return self._files.has(f"{generation}/{PUBLISHED}")
 
     def fetch(self, name: str) -> Path:
-        """Return a local path of the file `name`, a relative path inside the store.
+        """Return a local path of a file; `name` is its path relative to the store's root.
 
         Raises
         ------
         StoreError
-            If the name leads out of the store, or it is no regular file.
+            If the path leads out of the store, or the file is not a regular file.
         """
         parts = PurePosixPath(name).parts
         if not parts or name.startswith("/") or ".." in parts or "\0" in name:
@@ -316,12 +318,12 @@ class ModelStore:
         return self._regular(Path(self.locate(name))) if self._local else self._download(name)
 
     def read_reference(self, reference: str) -> str:
-        """Read the text of a model that a MODEL-REF names.
+        """Read the model text at the path in a MODEL-REF.
 
         Raises
         ------
         StoreError
-            If it lies outside the store, is no regular file, is gone, or is too large.
+            If the file is outside the store, not a regular file, gone, or too large.
         """
         reference = reference.removeprefix("file://") if self._local else reference
         prefix = f"{self._root}/"
@@ -351,11 +353,11 @@ class ModelStore:
 
     def _check_signature(self, generation: int, key: bytes, manifest: bytes) -> None:
         name = f"{generation}/{SIGNATURE}"
-        found = b""
+        actual = b""
         if self._files.has(name):
             with self._files.read(name) as stream:
-                found = stream.read(128)
-        if not hmac.compare_digest(found, signature(key, manifest).encode()):
+                actual = stream.read(128)
+        if not hmac.compare_digest(actual, signature(key, manifest).encode()):
             message = (
                 f"{self.locate(name)} is not the signature of our key (batch.storage.key_file)"
             )

@@ -1,4 +1,4 @@
-"""Arrays that lie in files, in memory that processes share until they write to it."""
+"""Maps arrays from files copy-on-write, so that processes share their pages."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: POSIX's flag for a mapping in the place of another, which Python's mmap does not name; it is
-#: the same number on Linux, macOS and the BSDs.
+#: POSIX's flag for a mapping that replaces another, which Python's mmap module lacks; it has
+#: the same value on Linux, macOS and the BSDs.
 _MAP_FIXED = 0x10
 
 
 def mapped_rows(
     file: io.BufferedReader, offset: int, shape: tuple[int, int], room: int
 ) -> NDArray[np.float32]:
-    """Map a file's float32 numbers as rows, with room for more rows behind them.
+    """Map a file's float32 matrix, with room for more rows after those of the file.
 
-    Nothing is copied: a page is the file's, for all processes that map it, until one writes to
-    it, which changes that process's own copy of the page and never the file.  The file may be
-    removed, but must not be written while the array lives.
+    No data is copied: all processes that map the file share its pages.  A write copies the page
+    for the writing process and never changes the file.  The file may be removed, but must not
+    be written to while the array is in use.
 
     Parameters
     ----------
     file : binary file
-        On a local disk; it may be closed afterwards.
+        A file on a local disk; it may be closed afterwards.
     offset : int
         Byte at which the first row starts.
     shape : (int, int)
-        Rows in the file and numbers in each.
+        Number of rows in the file and of columns.
     room : int
-        Further rows; what they hold means nothing.  Pages never written take no memory.
+        Number of further rows, with undefined content.  Pages never written take no memory.
 
     Returns
     -------
     ndarray, shape (rows + room, columns)
-        Writeable and C-contiguous.
+        The matrix, writeable and C-contiguous.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def mapped_rows(
     n_bytes = n_rows * n_columns * 4
     lead = offset % mmap.ALLOCATIONGRANULARITY
     size = lead + n_bytes + room * n_columns * 4
-    # The file takes the place of this mapping's first pages, so that both are one array.
+    # The file replaces the first pages of this mapping, so that both form one array.
     region = mmap.mmap(-1, max(size, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if n_bytes:
         address = ctypes.addressof(ctypes.c_char.from_buffer(region))

@@ -1,4 +1,4 @@
-"""The key that signs generations: those without a valid signature are rejected."""
+"""Signs manifests; generations without a valid signature are rejected."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from common.base.private_files import PrivateFileError, read_private
 from common.config.sources import ConfigError
 
-#: Bytes that a key has at least: as many as the hash.
+#: Smallest length of a key: the length of the hash.
 KEY_BYTES = 32
 
 
 def signature(key: bytes, data: bytes) -> str:
-    """HMAC-SHA256 of `data`, as 64 hexadecimal digits."""
+    """Return the HMAC-SHA256 of `data`, as 64 hexadecimal digits."""
     return hmac.new(key, data, hashlib.sha256).hexdigest()
 
 
@@ -24,7 +24,7 @@ def read_key(path: Path) -> bytes:
     Raises
     ------
     ConfigError
-        If there is no such file, others may read it, or it is shorter than 32 bytes.
+        If the file does not exist, others may read it, or it is shorter than 32 bytes.
     """
     try:
         key = read_private(path)

@@ -1,8 +1,8 @@
-"""Files of named arrays, mapped instead of read (safetensors).
+"""Maps the arrays of safetensors files, so that processes share their memory.
 
-Such a file has the length of its header, the header in JSON, and after it the arrays as they are
-in memory.  The library reads them into memory of the process; here they stay in the file, so
-that processes share them: https://github.com/huggingface/safetensors#format.
+A file has the length of its header, the header in JSON, and the arrays in their memory layout.
+The safetensors library reads them into the process's memory; this module maps them instead.
+Format: https://github.com/huggingface/safetensors#format.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _LENGTH_BYTES = 8
 
 
 class TensorFile:
-    """The arrays of one file, of float32, int32, or bytes.
+    """The arrays (float32, int32, uint8) of one file.
 
-    The file may be removed while they are in use, but not written.
+    The file may be removed while the arrays are in use, but must not be written to.
 
     Parameters
     ----------
@@ -36,9 +36,9 @@ class TensorFile:
     Raises
     ------
     OSError
-        If it cannot be read.
+        If the file cannot be read.
     ValueError
-        If it is no such file, or not whole.
+        If it is not a complete safetensors file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -46,7 +46,7 @@ class TensorFile:
             self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._path = path
         try:
-            # It finds out whether the header is sound, and fits the file.
+            # Opening it verifies that the header is valid and matches the file's size.
             with safe_open(path, "numpy"):
                 pass
         except SafetensorError as error:
@@ -56,32 +56,32 @@ class TensorFile:
         self._header: dict[str, Any] = json.loads(self._data[_LENGTH_BYTES : self._start])
 
     def __contains__(self, name: object) -> bool:
-        """Tell whether there is an array of this name."""
+        """Return whether the file has an array of this name."""
         return name in self._header
 
     def array(self, name: str, dtype: type[np.generic], n_dimensions: int = 1) -> NDArray[Any]:
-        """Return a read-only array in the file's own memory.
+        """Return a read-only array in the mapped file.
 
         Raises
         ------
         ValueError
-            If there is none, or one of another type or number of dimensions.
+            If there is no such array, or it has another type or number of dimensions.
         """
         offset, shape = self._place(name, dtype, n_dimensions)
         flat = np.frombuffer(self._data, dtype, math.prod(shape), offset)
         return flat.reshape(shape)
 
     def rows(self, name: str, room: int) -> NDArray[np.float32]:
-        """Return a writeable matrix with `room` more rows behind those in the file.
+        """Return a writeable matrix with room for `room` rows after those of the file.
 
-        Who writes to it changes a copy in memory; see :func:`common.store.mapped.mapped_rows`.
+        Writes change a copy in memory; see :func:`common.store.mapped.mapped_rows`.
 
         Raises
         ------
         ValueError
-            If it is no matrix of float32.
+            If the array is not a matrix of float32.
         OSError
-            If it cannot be mapped.
+            If the file cannot be mapped.
         """
         offset, (n_rows, n_columns) = self._place(name, np.float32, 2)
         with self._path.open("rb") as file:
@@ -90,15 +90,15 @@ class TensorFile:
     def _place(
         self, name: str, dtype: type[np.generic], n_dimensions: int
     ) -> tuple[int, tuple[int, ...]]:
-        """Return the byte at which an array begins, and its shape."""
+        """Return the byte offset of an array in the file, and its shape."""
         if name not in self._header:
             message = f"there is no array {name!r}, only {sorted(self._header)}"
             raise ValueError(message)
-        found = self._header[name]
-        if _TYPES.get(found["dtype"]) is not dtype or len(found["shape"]) != n_dimensions:
+        entry = self._header[name]
+        if _TYPES.get(entry["dtype"]) is not dtype or len(entry["shape"]) != n_dimensions:
             message = (
-                f"{name!r} is {found['dtype']} of shape {found['shape']}, "
+                f"{name!r} is {entry['dtype']} of shape {entry['shape']}, "
                 f"not {dtype.__name__} of {n_dimensions} dimensions"
             )
             raise ValueError(message)
-        return self._start + found["data_offsets"][0], tuple(found["shape"])
+        return self._start + entry["data_offsets"][0], tuple(entry["shape"])

@@ -1,1 +1,1 @@
-"""What a process tells of itself: its log."""
+"""Logging of every layer's process; any room of `common` and any layer may import `logs`."""

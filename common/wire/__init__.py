@@ -1,1 +1,1 @@
-"""The update topic's codec: messages and their stamps, and dead letters."""
+"""The codec of the topics: messages with their stamps, and dead letters; imports only `base`."""

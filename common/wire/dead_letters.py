@@ -1,4 +1,4 @@
-"""Records that cannot be used: why, and what the dead-letter topics keep of them.
+"""Dead letters: why a record is refused, and what the dead-letter topic keeps of it.
 
 Batch and speed layer read lines by the same function, or they would learn from different events.
 """
@@ -60,13 +60,13 @@ class DeadLetter:
     Attributes
     ----------
     topic, partition, offset
-        Where it lies.
+        Its position in the topic that it was read from.
     layer : str
         Which layer refused it.
     reason : str
         ``code`` or ``code: message``; of an input line as :func:`read_values` says.
     value : bytes or None
-        The record's value.
+        The record's value, unchanged.
     """
 
     topic: str
@@ -76,11 +76,12 @@ class DeadLetter:
     reason: str
     value: bytes | None
 
-    def record(self, most: int | None = None) -> tuple[bytes, list[tuple[str, bytes]]]:
+    def record(self, max_bytes: int | None = None) -> tuple[bytes, list[tuple[str, bytes]]]:
         """Return value and headers of its record on the dead-letter topic.
 
-        The value is the original one.  Of what was too large, or has more than `most` bytes,
-        the record keeps length and SHA-256 alone: it would fill the topic.
+        The value is the original one.  If it was refused as too large, or has more than
+        `max_bytes` bytes, the record keeps only its length and SHA-256, so that large values do
+        not fill the topic.
         """
         value = self.value or b""
         headers: dict[str, object] = {
@@ -90,7 +91,7 @@ class DeadLetter:
             "layer": self.layer,
             "reason": self.reason,
         }
-        if self.reason.startswith(TOO_LARGE) or (most is not None and len(value) > most):
+        if self.reason.startswith(TOO_LARGE) or (max_bytes is not None and len(value) > max_bytes):
             headers |= {"bytes": len(value), "sha256": sha256_hex(value)}
             value = b""
         return value, [(name, str(content).encode()) for name, content in headers.items()]

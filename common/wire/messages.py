@@ -1,8 +1,8 @@
-"""The wire: what travels on the update topic, and the only code that knows its form.
+"""Encoding and decoding of the update topic's records; no other module knows their form.
 
 Record *values* are those of Oryx 2, so that its producers and consumers can share the topic;
-what Oryx lacks rides in record headers (see :class:`Stamp`).  A record without our headers
-has no stamp and is read as Oryx would read it.
+what Oryx lacks is in record headers (see :class:`Stamp`).  A record without our headers
+has no stamp and is read as Oryx reads it.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ Headers = Sequence[tuple[str, bytes]]
 
 
 class MessageError(CodedError, ValueError):
-    """A record that cannot be read; the text says which part and why."""
+    """A record cannot be read; the text names the part and the reason."""
 
     CODE = "parse"
 
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """What our record headers say of a message.
+    """A message's record headers: generation, position in it, checksums, newest input event.
 
     Attributes
     ----------
@@ -44,16 +44,16 @@ class Stamp:
         Position within the generation's messages: 0 is the model itself.  A message is
         applied once per (generation, sequence).
     sha256 : str or None
-        Of a MODEL's value or of the file that a MODEL-REF names (hex).
+        SHA-256 (hex) of a MODEL's value, or of the file that a MODEL-REF names.
     manifest : str or None
         SHA-256 (hex) of the generation's ``manifest.json``; on MODEL and MODEL-REF only.
     input : str or None
-        ``partition:offset`` of the newest input event that went into the message.
+        ``partition:offset`` of the newest input event folded into the message.
     event_time : int or None
         Kafka timestamp (ms) of that event.
     updates : int or None
-        On MODEL and MODEL-REF: the last sequence that the batch layer itself sends for this
-        generation; the speed layer's follow.
+        On MODEL and MODEL-REF: the last sequence that the batch layer sends for this
+        generation; the speed layer continues after it.
     """
 
     generation: int
@@ -66,7 +66,7 @@ class Stamp:
 
     def to_headers(self) -> list[tuple[str, bytes]]:
         """Return the record headers that carry this stamp."""
-        found = [
+        headers = [
             _VERSION,
             ("generation", b"%d" % self.generation),
             ("sequence", b"%d" % self.sequence),
@@ -79,33 +79,33 @@ class Stamp:
             ("updates", self.updates),
         ):
             if value is not None:
-                found.append((name, str(value).encode()))
-        return found
+                headers.append((name, str(value).encode()))
+        return headers
 
     @classmethod
     def from_headers(cls, headers: Headers) -> Stamp | None:
-        """Read a stamp, or None where the record carries none of ours.
+        """Read a stamp; None for a record without our headers.
 
         Raises
         ------
         MessageError
-            If the version is unknown or a number is not one.
+            If the version is unknown or a numeric header is not a number.
         """
-        found = dict(headers)
-        if "gemsbok-version" not in found:
+        values = dict(headers)
+        if "gemsbok-version" not in values:
             return None
-        version = _integer(found, "gemsbok-version")
+        version = _integer(values, "gemsbok-version")
         if version not in (WIRE_VERSION, WIRE_VERSION - 1):
             text = f"unknown gemsbok-version {version}; this reads {WIRE_VERSION}"
             raise MessageError(text, "schema")
         return cls(
-            generation=_integer(found, "generation"),
-            sequence=_integer(found, "sequence"),
-            sha256=_text(found, "sha256"),
-            manifest=_text(found, "manifest"),
-            input=_text(found, "input"),
-            event_time=_integer(found, "event-time") if "event-time" in found else None,
-            updates=_integer(found, "updates") if "updates" in found else None,
+            generation=_integer(values, "generation"),
+            sequence=_integer(values, "sequence"),
+            sha256=_text(values, "sha256"),
+            manifest=_text(values, "manifest"),
+            input=_text(values, "input"),
+            event_time=_integer(values, "event-time") if "event-time" in values else None,
+            updates=_integer(values, "updates") if "updates" in values else None,
         )
 
 
@@ -116,11 +116,11 @@ class Message:
     Attributes
     ----------
     key : str
-        ``MODEL``, ``MODEL-REF``, ``UP`` or ``PROGRESS``; readers pass over others, counted.
+        ``MODEL``, ``MODEL-REF``, ``UP`` or ``PROGRESS``; readers count and skip others.
     value : str
         The payload, in Oryx's form.
     stamp : Stamp or None
-        What the headers say; None for a record that is not from Gemsbok.
+        The headers, decoded; None for a record that is not from Gemsbok.
     """
 
     key: str
@@ -149,17 +149,17 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the speed layer has come; it closes each micro-batch.
+    """The input offsets that the speed layer has folded in; one closes each micro-batch.
 
-    The ``UP`` messages of a micro-batch count from the moment that its progress is read, so
-    that a micro-batch applies as a whole or, if its sender died half way, not at all.
+    A reader applies the ``UP`` messages of a micro-batch when it reads this record, so that a
+    micro-batch is applied completely or, if its sender died before closing it, not at all.
 
     Attributes
     ----------
     offsets : mapping of int to int
-        For each input partition the next offset to fold in (one past the newest folded).
+        For each input partition the next offset to fold in (one past the newest folded in).
     event_time : int or None
-        Newest Kafka timestamp (ms) among the events folded so far.
+        Newest Kafka timestamp (ms) among the events folded in so far.
     """
 
     offsets: Mapping[int, int] = field(default_factory=dict)
@@ -177,12 +177,12 @@ class Progress:
         Raises
         ------
         MessageError
-            If it is not the JSON object that :meth:`to_value` writes.
+            If `value` is not a JSON object of the form that :meth:`to_value` writes.
         """
         try:
-            found = orjson.loads(value)
-            offsets = {int(partition): int(at) for partition, at in found["offsets"].items()}
-            return cls(offsets, found.get("event_time"))
+            fields = orjson.loads(value)
+            offsets = {int(p): int(offset) for p, offset in fields["offsets"].items()}
+            return cls(offsets, fields.get("event_time"))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             text = f"bad PROGRESS value {value[:200]!r}: {error}"
             raise MessageError(text) from error

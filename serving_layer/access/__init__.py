@@ -1,1 +1,1 @@
-"""Who may ask: log-ins, roles, quotas, hosts, and the audit log."""
+"""Access control: log-ins, roles, quotas, hosts, audit log; also the tables that workers share."""

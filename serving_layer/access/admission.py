@@ -1,4 +1,4 @@
-"""What every request passes before its route: which host it is for, who sends it, may he."""
+"""Checks every request before its route runs: host, credentials, role, quota."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class AdmissionPolicy:
-    """The rules of one application.
+    """The access rules of one application.
 
     Parameters
     ----------
@@ -41,34 +41,34 @@ class AdmissionPolicy:
             message = f"serving.api.auth.file: {error}"
             raise ConfigError(message) from error
 
-    def admit(self, asked: Request, view: Callable[..., Any] | None) -> None:
-        """Let the present request in; probes of health always are.
+    def admit(self, incoming: Request, view: Callable[..., Any] | None) -> None:
+        """Admit the current request or raise; health probes are always admitted.
 
         Parameters
         ----------
-        asked : Request
+        incoming : Request
             The request.
         view : callable or None
-            What answers it; None where there is no route.
+            The function of its route; None if there is no route.
 
         Raises
         ------
         ApiError
-            As :class:`Hosts` and :class:`Guard` say.
+            As :meth:`Hosts.check` and :meth:`Guard.admit`.
         """
-        role = role_of(view, asked.method)
+        role = role_of(view, incoming.method)
         if role == OPEN:
             return
-        self._hosts.check(asked.environ)
+        self._hosts.check(incoming.environ)
         if self._guard is not None:
             self._guard.admit(role)
 
     def charge_events(self, count: int) -> None:
-        """Take events off the sender's quota, where there is one."""
+        """Charge events to the user's quota, if there is one."""
         if self._guard is not None:
             self._guard.charge_events(count)
 
 
 def admission_policy() -> AdmissionPolicy:
-    """Return the rules of the application that answers this request."""
+    """Return the access rules of the current application."""
     return cast("AdmissionPolicy", current_app.extensions["gemsbok-admission"])

@@ -1,9 +1,8 @@
-"""HTTP digest authentication (RFC 7616) with SHA-256 and ``qop=auth``; nothing weaker.
+"""HTTP digest authentication (RFC 7616) with SHA-256 and ``qop=auth`` only.
 
-A nonce carries the time at which it was made and a keyed hash of that, so none has to be
-remembered until somebody has logged in with it.  From then on its request counters (``nc``) are
-kept until it expires, and each counts once, whichever worker it is sent to: what was overheard
-cannot be sent again.
+A nonce contains its time of issue and a keyed hash, so that nonces need no storage until they
+are used to log in.  From then on, the request counters (``nc``) of a nonce are stored until it
+expires, and every worker accepts each counter only once, which prevents replays.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ from common.base.hashing import sha256_hex
 from common.config.credentials import REALM
 from serving_layer.access.shared_ttl_table import SharedTtlTable
 
-#: Nonces in use at once; beyond about so many a client is asked to start with a new one.
+#: Number of nonces in use; beyond about this many, clients are asked to take a new one.
 MAX_NONCES = 10_000
-#: Counters behind the highest that may still come: requests overtake one another.
+#: How far below the highest counter a new one is accepted: requests overtake one another.
 WINDOW = 64
 
 _COUNTER = re.compile(r"[0-9A-Fa-f]{8}")
@@ -29,14 +28,14 @@ _NEEDED = ("uri", "nonce", "nc", "cnonce", "response")
 
 
 class LoginError(Exception):
-    """Credentials are refused; the text says why.
+    """The credentials are refused; the text says why.
 
     Parameters
     ----------
     reason : str
-        For the log.
+        The reason, for the log.
     stale : bool
-        Whether they were right, and only their nonce has expired.
+        Whether the credentials are right and only their nonce has expired.
     """
 
     def __init__(self, reason: str, stale: bool = False) -> None:
@@ -46,15 +45,15 @@ class LoginError(Exception):
 
 @dataclass
 class _Counters:
-    """Which counters of one nonce have been used: the highest, and a bit for each below it."""
+    """The used counters of one nonce: the highest, and a bit for each of those below it."""
 
     highest: int = 0
     used: int = 0
 
     def use(self, count: int) -> bool:
-        """Use a counter; False if it was used already or is too old to tell."""
+        """Mark a counter as used; False if it is used already or below the window."""
         if count > self.highest:
-            # A shift by what a client says would be as long as it likes.
+            # Bounded: a client could demand a shift of any length.
             ahead = min(count - self.highest, WINDOW)
             self.used = (self.used << ahead | 1) & ((1 << WINDOW) - 1)
             self.highest = count
@@ -68,16 +67,16 @@ class _Counters:
 
 @dataclass
 class Digest:
-    """Challenges, and what is said in answer to them.
+    """Issues challenges and checks the credentials that answer them.
 
     Parameters
     ----------
     seconds : float
-        How long a nonce is good.
+        Lifetime of a nonce.
     clock : callable
-        Seconds, never going back, the same in all processes.
+        Monotonic seconds, the same in all processes.
     key : bytes, optional
-        Signs nonces; random for each start, so that a restart makes all of them stale.
+        Signs nonces; random by default, so that a restart invalidates all of them.
     """
 
     seconds: float
@@ -94,27 +93,31 @@ class Digest:
         suffix = ", stale=true" if stale else ""
         return f'Digest realm="{REALM}", qop="auth", algorithm=SHA-256, nonce="{nonce}"{suffix}'
 
-    def check(self, given: Mapping[str, str | None], method: str, target: str, ha1: str) -> None:
-        """Check what a client has sent.
+    def check(
+        self, credentials: Mapping[str, str | None], method: str, target: str, ha1: str
+    ) -> None:
+        """Check a client's credentials.
 
         Parameters
         ----------
-        given : mapping
+        credentials : mapping
             Parameters of the ``Authorization`` header.
         method, target : str
-            Of the request, as they were sent.
+            Method and target of the request, as sent.
         ha1 : str
             SHA-256 (hex) of ``name:realm:password``.
 
         Raises
         ------
         LoginError
-            If it is not right, or was right before.
+            If the credentials are wrong, their nonce has expired, or they are replayed.
         """
-        if (given.get("algorithm") or "MD5").upper() != "SHA-256" or given.get("qop") != "auth":
+        if (credentials.get("algorithm") or "MD5").upper() != "SHA-256" or credentials.get(
+            "qop"
+        ) != "auth":
             reason = "the digest is not SHA-256 with qop=auth"
             raise LoginError(reason)
-        uri, nonce, nc, cnonce, response = ((given.get(name) or "") for name in _NEEDED)
+        uri, nonce, nc, cnonce, response = ((credentials.get(name) or "") for name in _NEEDED)
         if uri != target:
             reason = "the digest is for another path"
             raise LoginError(reason)
@@ -128,7 +131,7 @@ class Digest:
         issued, _, rest = nonce.partition("-")
         salt = rest.partition("-")[0]
         if not hmac.compare_digest(self._nonce(issued, salt).encode(), nonce.encode()):
-            # Right before a restart, perhaps: the password was.
+            # The password is right; the nonce may be from before a restart.
             reason = "the nonce is not ours"
             raise LoginError(reason, stale=True)
         expires = float(issued) + self.seconds

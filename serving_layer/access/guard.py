@@ -37,14 +37,14 @@ _SHOWN = 100
 
 
 class Guard:
-    """Lets in those whose credentials are right and whose role suffices.
+    """Admits requests with valid credentials and a sufficient role.
 
     Parameters
     ----------
     settings : Auth
-        ``serving.api.auth``, with a file.
+        ``serving.api.auth``; its `file` is set.
     clock : callable, optional
-        Seconds, never going back.
+        Monotonic seconds.
 
     Raises
     ------
@@ -63,12 +63,12 @@ class Guard:
         self._events = _quota(settings.events_per_second, clock)
 
     def admit(self, role: str) -> None:
-        """Let the present request in; its user is ``g.user`` from now on.
+        """Admit the current request or raise; sets ``g.user``.
 
         Parameters
         ----------
         role : str
-            What its route needs.
+            The role that the route requires.
 
         Raises
         ------
@@ -77,7 +77,7 @@ class Guard:
             ``too_many_logins`` or ``too_many_requests``.
         """
         user = self._user()
-        # Any known user may learn that there is no such route.
+        # Any user may get the 404 of an unknown route.
         if request.endpoint and not user.may(role):
             audit.warning("access refused: role %r is missing; %s", role, _who(user.name))
             message = f"user {user.name!r} lacks the role {role!r}"
@@ -89,53 +89,57 @@ class Guard:
         g.user = user
 
     def charge_events(self, count: int) -> None:
-        """Take events off the user's quota.
+        """Charge events to the user's quota.
 
         Raises
         ------
         ApiError
-            429 ``too_many_events``; nothing has been written.
+            429 ``too_many_events``; nothing has been charged or written.
         """
         if self._events is not None:
             _refuse_above(self._events.take(g.user.name, count), "too_many_events", "events")
 
     def _user(self) -> User:
-        given = request.authorization
-        if given is None:
+        authorization = request.authorization
+        if authorization is None:
             message = "log in: Authorization: Bearer <token>, or HTTP digest; see docs/security.md"
             raise self._unauthorized(message)
         try:
-            return self._by_digest(given) if given.type == "digest" else self._by_token(given)
+            return (
+                self._by_digest(authorization)
+                if authorization.type == "digest"
+                else self._by_token(authorization)
+            )
         except LoginError as error:
             if error.stale:
                 raise self._unauthorized(str(error), stale=True) from None
-            raise self._bad_login(str(error), given.get("username")) from None
+            raise self._bad_login(str(error), authorization.get("username")) from None
 
-    def _by_token(self, given: Authorization) -> User:
+    def _by_token(self, authorization: Authorization) -> User:
         _refuse_plain_transport()
-        token = given.token if given.type == "bearer" else None
-        # The comparison is one of hashes: how far two of them agree says nothing of a token.
+        token = authorization.token if authorization.type == "bearer" else None
+        # Hashes are compared, so the time of the comparison reveals nothing about a token.
         user = self._users.known().by_token.get(sha256_hex(token)) if token else None
         if user is None:
-            reason = "unknown token" if token else f"scheme {given.type!r} is not taken"
+            reason = "unknown token" if token else f"scheme {authorization.type!r} is not taken"
             raise LoginError(reason)
         return user
 
-    def _by_digest(self, given: Authorization) -> User:
-        user = self._users.known().by_name.get(given.get("username") or "")
-        # A name that is not known gets the same work and the same answer as one that is.
+    def _by_digest(self, authorization: Authorization) -> User:
+        user = self._users.known().by_name.get(authorization.get("username") or "")
+        # An unknown name takes the same time and gets the same reply as a wrong password.
         ha1 = user.hash if user else self._nobody
         # Path and query as the client sent them: what its digest is about.
         target, query = sent_path(request.environ), request.environ.get("QUERY_STRING", "")
         target = f"{target}?{query}" if query else target
-        self._digest.check(given.parameters, request.method, target, ha1)
+        self._digest.check(authorization.parameters, request.method, target, ha1)
         if user is None:
             reason = "unknown user"
             raise LoginError(reason)
         return user
 
     def _bad_login(self, reason: str, name: str | None) -> ApiError:
-        """Count credentials that are wrong; right ones are never made to wait for that."""
+        """Count wrong credentials of an address; requests with right ones are not limited by it."""
         address = request.remote_addr or ""
         wait = self._bad_logins.take(address)
         if wait:
@@ -145,7 +149,7 @@ class Guard:
         return self._unauthorized("the credentials are wrong")
 
     def _unauthorized(self, message: str, stale: bool = False) -> ApiError:
-        # Clients of tokens need no challenge; browsers do, and take one of digest alone.
+        # Token clients need no challenge; browsers do, and they support digest only.
         digest = stale or self._users.known().by_name
         challenge = self._digest.challenge(stale) if digest else f'Bearer realm="{REALM}"'
         return ApiError(401, "unauthorized", message, headers={"WWW-Authenticate": challenge})
@@ -155,9 +159,9 @@ def _quota(per_second: float | None, clock: Callable[[], float]) -> Buckets | No
     return None if per_second is None else Buckets(per_second, clock)
 
 
-def _refuse_above(wait: float, code: str, what: str) -> None:
+def _refuse_above(wait: float, code: str, unit: str) -> None:
     if wait:
-        message = f"too many {what}: the quota of this user is used up"
+        message = f"too many {unit}: the quota of this user is used up"
         raise ApiError(429, code, message, headers=_retry_after(wait))
 
 
@@ -166,7 +170,7 @@ def _retry_after(seconds: float) -> dict[str, str]:
 
 
 def _refuse_plain_transport() -> None:
-    """Refuse a token that came from another machine in the clear."""
+    """Raise for a token that another machine sent over plain HTTP."""
     if request.scheme != "https" and not is_loopback(request.remote_addr or ""):
         message = (
             "a token came over plain HTTP from another machine and may have been overheard: "

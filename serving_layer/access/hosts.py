@@ -1,9 +1,9 @@
-"""Which names the service answers to, and whose pages may write.
+"""Checks the ``Host`` and ``Origin`` headers, against DNS rebinding and cross-site requests.
 
-A page on the web can make its own name point at 127.0.0.1 (DNS rebinding) and so read from a
-service on the reader's machine, and any page can post plain text to another site.  So the name
-in ``Host`` must be one that is meant for us, and a write that a browser sends must come from a
-page of ours.
+A web page can make its own name resolve to 127.0.0.1 (DNS rebinding) and so read from a service
+on the visitor's machine, and any page can post plain text to another site.  Therefore the name
+in ``Host`` must be one of this service's names, and a browser's write must come from a page of
+this service.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from serving_layer.http.errors import ApiError
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-#: What most requests call us; other addresses of loopback are looked at more closely.
+#: The usual names of loopback; other loopback addresses are parsed.
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -32,15 +32,15 @@ def is_loopback(host: str) -> bool:
 
 
 class Hosts:
-    """The names that a request may be meant for.
+    """The host names of the service.
 
     Parameters
     ----------
     allowed : iterable of str
-        Names without ports; none of them means loopback's names.
+        Names without ports; if it is empty, the names of loopback.
     any_name : bool
-        Whether all names will do, where none is given: who logs in cannot be led here by a
-        page of somebody else's.
+        Whether every name is accepted if `allowed` is empty.  This is safe with authentication,
+        because a foreign page has no credentials.
     """
 
     def __init__(self, allowed: Iterable[str], any_name: bool) -> None:
@@ -48,7 +48,7 @@ class Hosts:
         self._any_name = any_name and not self._allowed
 
     def check(self, environ: WSGIEnvironment) -> None:
-        """Check a request.
+        """Check host and origin of a request.
 
         Parameters
         ----------
@@ -80,10 +80,10 @@ class Hosts:
 
     def _check_origin(self, origin: str, host: str) -> None:
         try:
-            sent_by = urlsplit(origin).netloc.lower()
+            page_host = urlsplit(origin).netloc.lower()
         except ValueError:
-            sent_by = ""
-        if sent_by != host.lower() and _name(sent_by) not in self._allowed:
+            page_host = ""
+        if page_host != host.lower() and _name(page_host) not in self._allowed:
             message = f"a page of {origin[:100]!r} may not write here"
             raise ApiError(403, "cross_origin", message)
 

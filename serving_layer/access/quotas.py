@@ -1,4 +1,4 @@
-"""How much somebody may do in a time: token buckets, one for each name."""
+"""Rate limits by name, with token buckets."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Callable
 
 from serving_layer.access.shared_ttl_table import SharedTtlTable
 
-#: Seconds' worth that a bucket holds: so much may come at once.
+#: Capacity of a bucket, in seconds of its rate: the largest burst.
 BURST_SECONDS = 10.0
-#: Names that are remembered; beyond about so many, that whose bucket is fullest starts anew.
+#: Capacity of the table; beyond about this many names, the fullest bucket is dropped.
 MAX_NAMES = 10_000
 
 
 class Buckets:
-    """Token buckets by name, the same for all workers.
+    """Token buckets by name, shared by all workers.
 
     Parameters
     ----------
     rate : float
-        Tokens that come to a bucket in a second.
+        Tokens that are added to a bucket per second.
     clock : callable
-        Seconds, never going back, the same in all processes.
+        Monotonic seconds, the same in all processes.
     burst : float, optional
         Tokens that a bucket holds at most, and at first.
     max_names : int
@@ -41,18 +41,18 @@ class Buckets:
         self._buckets = SharedTtlTable("dd", max_names, clock)
 
     def take(self, name: str, count: float = 1.0) -> float:
-        """Take tokens; 0 where there were enough, else the seconds until there are.
+        """Take tokens and return 0, or return the seconds until there are enough.
 
-        What is more than a bucket holds is allowed from a full one, and then has to be waited
-        for: otherwise it could never be allowed.
+        More tokens than the capacity can be taken from a full bucket, which leaves it negative;
+        otherwise such a request could never be admitted.
         """
         with self._buckets.record(name) as bucket:
             now = self._clock()
-            before, then = bucket.fields or (self._burst, now)
-            tokens = min(self._burst, before + (now - then) * self._rate)
-            wanted = min(count, self._burst)
-            if tokens < wanted:
-                return float(wanted - tokens) / self._rate
-            left = tokens - count
-            bucket.put(now + (self._burst - left) / self._rate, left, now)
+            before, updated = bucket.fields or (self._burst, now)
+            tokens = min(self._burst, before + (now - updated) * self._rate)
+            needed = min(count, self._burst)
+            if tokens < needed:
+                return float(needed - tokens) / self._rate
+            remaining = tokens - count
+            bucket.put(now + (self._burst - remaining) / self._rate, remaining, now)
             return 0.0

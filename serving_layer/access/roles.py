@@ -1,11 +1,11 @@
-"""Which role a route needs: by its method, unless the route itself says otherwise."""
+"""The role that a route requires: from its method, or declared by the route."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-#: Answered to everybody, logged in or not.
+#: The role of routes that need no log-in.
 OPEN = "open"
 READ, INGEST, ADMIN = "read", "ingest", "admin"
 
@@ -15,7 +15,7 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def needs(role: str) -> Callable[[F], F]:
-    """Say that a route needs this role, whatever its method."""
+    """Declare the role that a route requires, regardless of its method."""
 
     def mark(view: F) -> F:
         view.role = role  # type: ignore[attr-defined]
@@ -25,11 +25,11 @@ def needs(role: str) -> Callable[[F], F]:
 
 
 def role_of(view: Callable[..., Any] | None, method: str) -> str:
-    """Return the role that a route needs.
+    """Return the role that a route requires.
 
-    Queries need ``read``, other methods ``ingest``, except where :func:`needs` says more or
-    :func:`serving_layer.events.ingest.reads` says that a POST only asks.  Where there is no route,
-    ``read``: what exists is told only to those who may see it.
+    GET, HEAD and OPTIONS require ``read``, other methods ``ingest``, unless :func:`needs` declares
+    another role or :func:`serving_layer.events.ingest.reads` marks a POST as a query.  An unknown
+    route requires ``read``, so that only users learn which routes exist.
     """
     declared: str | None = getattr(view, "role", None)
     if declared is not None:

@@ -1,4 +1,4 @@
-"""The users that may log in: read from their file, and again when it has changed."""
+"""The users that may log in, reloaded when their file changes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from common.config.credentials import CredentialsError, User, read_users
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks at the file: so long a removed user may still log in.
-LOOK_SECONDS = 1.0
+#: Interval in seconds of checking the file: for this long a removed user may still log in.
+CHECK_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Known:
-    """The users of one state of the file, by what a request brings."""
+    """The users in the file, indexed by token hash and by name."""
 
     by_token: dict[str, User]
     by_name: dict[str, User]
 
     @classmethod
     def of(cls, users: list[User]) -> Known:
-        """Index users: bearers by their token's hash, the others by name."""
+        """Index bearer users by their token's hash and digest users by name."""
         return cls(
             {user.hash: user for user in users if user.kind == "bearer"},
             {user.name: user for user in users if user.kind == "digest"},
@@ -34,20 +34,20 @@ class Known:
 
 
 class Users:
-    """Follows the file of users.
+    """Reloads the file of users when it changes.
 
     Parameters
     ----------
     path : Path
         The file, as ``bin/gemsbok auth add`` writes it.
     clock : callable
-        Seconds, never going back.
+        Monotonic seconds.
 
     Raises
     ------
     CredentialsError
-        If the file cannot be used at the start.  Later the users stay those that were read
-        last, and the log says so.
+        If the file cannot be used at the start.  A later failure is logged, and the users read
+        before stay valid.
     """
 
     def __init__(self, path: Path, clock: Callable[[], float]) -> None:
@@ -55,21 +55,21 @@ class Users:
         self._clock = clock
         self._lock = threading.Lock()
         self._state = self._stat()
-        self._looked = clock()
+        self._checked = clock()
         self._known = Known.of(read_users(path))
 
     def known(self) -> Known:
-        """Return the users of now."""
+        """Return the current users."""
         now = self._clock()
-        if now - self._looked >= LOOK_SECONDS and self._lock.acquire(blocking=False):
+        if now - self._checked >= CHECK_SECONDS and self._lock.acquire(blocking=False):
             try:
-                self._looked = now
-                self._read_again()
+                self._checked = now
+                self._reload()
             finally:
                 self._lock.release()
         return self._known
 
-    def _read_again(self) -> None:
+    def _reload(self) -> None:
         state = self._stat()
         if state == self._state:
             return
@@ -82,7 +82,7 @@ class Users:
 
     def _stat(self) -> tuple[int, int, int] | None:
         try:
-            found = os.stat(self._path)
+            status = os.stat(self._path)
         except OSError:
             return None
-        return found.st_ino, found.st_size, found.st_mtime_ns
+        return status.st_ino, status.st_size, status.st_mtime_ns

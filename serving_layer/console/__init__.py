@@ -1,1 +1,1 @@
-"""The pages for browsers: the console, and the API's documentation."""
+"""Pages for browsers: the console and the API's documentation; `operations` adds them."""

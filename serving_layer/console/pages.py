@@ -1,7 +1,7 @@
-"""What browsers see: the console, the OpenAPI document, and Swagger UI for it.
+"""Routes of the pages for browsers: the console, the OpenAPI document, and Swagger UI.
 
-Nothing is loaded from elsewhere and no script stands in a page, so that the content policy can
-forbid both.  Swagger UI's files are those of the package ``flask-swagger-ui``.
+Pages load nothing from other sites and have no inline scripts, so the content security policy
+forbids both.  Swagger UI's files come from the package ``flask-swagger-ui``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CONTENT_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'self'"
 )
-#: Swagger UI's style sheet has its pictures in it.
+#: Swagger UI's style sheet contains images as data URIs.
 DOCS_POLICY = CONTENT_POLICY.replace("img-src 'self'", "img-src 'self' data:")
 
 PAGE = Reply("A page.", {"text/html": STRING})
@@ -106,7 +106,7 @@ def swagger_folder() -> Path:
 
 
 def for_browsers(response: Response, policy: str = CONTENT_POLICY) -> Response:
-    """Add the headers that pages and their files have."""
+    """Add the headers for pages and their files."""
     response.headers["Cache-Control"] = "public"
     response.headers["X-Frame-Options"] = "SAMEORIGIN"
     response.headers["Referrer-Policy"] = "no-referrer"
@@ -121,7 +121,7 @@ def _file(name: str, folder: Path, kinds: Mapping[str, str]) -> Response:
 
 
 def _has_picture() -> bool:
-    """Tell whether this layer is the demo's, and has been measured by it."""
+    """Return whether this layer belongs to the demo and the demo has drawn its picture."""
     return context().settings.id == "demo" and _picture().is_file()
 
 

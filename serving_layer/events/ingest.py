@@ -58,7 +58,7 @@ def send_events(
     found = context()
     if read_only() or found.producer is None:
         raise ApiError(403, "read_only", "Serving Layer is read-only")
-    # Arrow takes 40 MB: a process that takes no events does not load it.
+    # Arrow takes 34 MB: a process that takes no events does not load it.
     import pyarrow as pa
 
     columns, reasons = found.lines.read(pa.array(lines, pa.string()))

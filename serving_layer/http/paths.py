@@ -28,11 +28,11 @@ from werkzeug.routing import BaseConverter, Map, UnicodeConverter
 from serving_layer.http.errors import ApiError
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import WSGIEnvironment
 
 #: Ids in one path; longer lists go into a body.
 MAX_IDS = 10_000
-#: Where the middleware leaves the error of a path that cannot be read.
+#: Where the environ of a request has the error of a path that cannot be read.
 BAD_PATH = "gemsbok.bad_path"
 
 _PLAIN = re.compile(r"(?:/[!-$&-.0-~]+)*/?")
@@ -116,29 +116,27 @@ def use_segments(url_map: Map) -> None:
     }
 
 
-class RawPath:
-    """WSGI middleware that puts the canonical path, under the context path, in the environ."""
+def read_path(environ: WSGIEnvironment, context_path: str) -> None:
+    """Put the canonical path under `context_path` in the environ's ``PATH_INFO``.
 
-    def __init__(self, app: WSGIApplication, context_path: str = "/") -> None:
-        self._app = app
-        self._prefix = context_path.rstrip("/")
+    The error of a path that cannot be read is left at :data:`BAD_PATH`, for the application to
+    answer with.
+    """
+    prefix = context_path.rstrip("/")
+    try:
+        path = canonical(sent_path(environ))
+        environ["PATH_INFO"] = _below(prefix, path).encode().decode("latin-1")
+        environ["SCRIPT_NAME"] = prefix
+    except ApiError as error:
+        environ["PATH_INFO"] = "/"
+        environ[BAD_PATH] = error
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Rewrite ``PATH_INFO`` and ``SCRIPT_NAME``, then call the application."""
-        try:
-            path = canonical(sent_path(environ))
-            environ["PATH_INFO"] = self._below_prefix(path).encode().decode("latin-1")
-            environ["SCRIPT_NAME"] = self._prefix
-        except ApiError as error:
-            environ["PATH_INFO"] = "/"
-            environ[BAD_PATH] = error
-        return self._app(environ, start_response)
 
-    def _below_prefix(self, path: str) -> str:
-        rest = path.removeprefix(self._prefix)
-        if not path.startswith(self._prefix) or rest[:1] not in ("", "/"):
-            raise not_found()
-        return rest or "/"
+def _below(prefix: str, path: str) -> str:
+    rest = path.removeprefix(prefix)
+    if not path.startswith(prefix) or rest[:1] not in ("", "/"):
+        raise not_found()
+    return rest or "/"
 
 
 def sent_path(environ: dict[str, Any]) -> str:

@@ -1,1 +1,1 @@
-"""The model that requests see: the update topic followed, generations swapped."""
+"""The served model: follows the update topic and swaps generations; `run` creates its consumer."""

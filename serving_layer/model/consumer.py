@@ -1,6 +1,6 @@
-"""The consumer: follows the update topic, and hands on what it finds there.
+"""Follows the update topic and passes its messages to the generations in memory.
 
-What requests see is in :mod:`serving_layer.model.generations`.
+:mod:`serving_layer.model.generations` loads and swaps them.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from common.wire.messages import MODEL, MODEL_REF, PROGRESS, UP, Message
 from serving_layer.api import ServingModel
 from serving_layer.model.generations import Generations, Sources
 
-#: Updates that come one by one are gathered so long: to wake this thread for each would cost
-#: requests more than what it does then.
+#: Pause after each poll, which collects single updates: waking the thread for each of them
+#: would slow requests down more than applying it.
 GATHER_SECONDS = 0.01
 
 
 class Consumer(TopicFollower):
-    """Keeps the served model up to date, on a thread of its own.
+    """Keeps the served model up to date, in a thread of its own.
 
-    Only this thread writes; a request reads :attr:`model` once and keeps what it got.
+    Only this thread writes; a request reads :attr:`model` once and uses that model throughout.
     """
 
     def __init__(self, settings: Settings, sources: Sources) -> None:
@@ -52,7 +52,7 @@ class Consumer(TopicFollower):
 
     @property
     def generation(self) -> int | None:
-        """Id of the generation that is served."""
+        """Id of the served generation."""
         served = self._generations.served
         return served.generation if served else None
 
@@ -64,7 +64,7 @@ class Consumer(TopicFollower):
         return None if created is None else max(0.0, self._sources.clock() - created)
 
     def status(self) -> dict[str, object]:
-        """Say what is served, what is being built, and what is missing."""
+        """Return what is served, what is being built, and what is missing."""
         building = self._generations.building
         model = self.model
         return {
@@ -82,7 +82,7 @@ class Consumer(TopicFollower):
             return f"the model is kept up to date no more, restart this process: {self.failure}"
         if not self.connected:
             return f"no connection to the broker {self._settings.update_broker}"
-        # In this order: the one becomes the other.
+        # Read in this order: the generation being built becomes the served one.
         building, served = self._generations.building, self._generations.served
         if served is not None:
             return None
@@ -97,14 +97,14 @@ class Consumer(TopicFollower):
     # -- the thread ---------------------------------------------------------------------
 
     def opened(self, broker: Broker, held: ExitStack) -> None:
-        """Note where the topic ends: the first generation is served once that has been read."""
+        """Keep the topic's end offsets: the first generation is served once they are reached."""
         if self._start_offsets is None:
             self._start_offsets = broker.end_offsets(self._settings.update_topic.name)
 
-    def interrupted(self, what: str, error: Exception) -> None:
+    def interrupted(self, counter: str, error: Exception) -> None:
         """Count and log that the broker or the store does not answer."""
-        super().interrupted(what, error)
-        if what == "store_errors":
+        super().interrupted(counter, error)
+        if counter == "store_errors":
             self._generations.refusal = f"the store does not answer: {error}"
 
     def take_stored(self, generation: Generation) -> None:
@@ -117,7 +117,7 @@ class Consumer(TopicFollower):
         self._generations.refuse(generation, error)
 
     def take(self, message: Message, record: Record) -> None:
-        """Take one message; raises MessageError where it cannot be used."""
+        """Handle one message; raises MessageError if it cannot be used."""
         if message.key == UP and message.stamp is None:
             self._foreign.append(message.value)
             return
@@ -131,17 +131,17 @@ class Consumer(TopicFollower):
             self.counts["unknown_key"] += 1
 
     def feed(self, records: Sequence[Record]) -> None:
-        """Take records of the update topic; a bad one is counted and logged."""
+        """Handle records of the update topic; bad ones are counted and logged."""
         super().feed(records)
         self._apply_foreign()
 
     def after_poll(self) -> None:
-        """Serve what is ready, and wait a little."""
+        """Swap the generations if the new one is ready, then pause."""
         self.swap_if_ready()
         self._stop.wait(GATHER_SECONDS)
 
     def _apply_foreign(self) -> None:
-        """Apply the updates without our headers that have come since the last other message."""
+        """Apply the updates without our headers received since the last other message."""
         if self._foreign:
             updates, self._foreign = self._foreign, []
             self._generations.take_foreign(updates)

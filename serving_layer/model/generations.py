@@ -1,9 +1,9 @@
-"""The generations in memory: the one that requests see, and the next one, which is made aside.
+"""The generations in memory: the served one, and the next one, which is being built.
 
-A new generation is loaded aside and takes its updates there; it replaces the served one, by
-one reference, when it holds all of its parts and the speed layer has folded in at least what
-the served one already has, or after a timeout, counted.  What cannot be verified is refused,
-counted, and the last good generation keeps serving.
+A new generation is loaded and updated beside the served one.  It replaces the served one, by
+swapping one reference, when its parts are loaded and the speed layer has folded in at least the
+events that the served one includes, or after a timeout, which is counted.  A model that cannot
+be verified is refused and counted, and the last good generation keeps serving.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from serving_layer.api import ServingModel
 
 log = logging.getLogger(__name__)
 
-#: Updates applied at once; requests may wait for that.
-AT_ONCE = 256
+#: Number of updates applied in one call, for which requests may have to wait.
+UPDATES_PER_CALL = 256
 
 
 @dataclass
@@ -36,9 +36,9 @@ class ServedSlot(Slot[ServingModel]):
     Attributes
     ----------
     created : float or None
-        Seconds since 1970 at which it was built.
+        Time at which it was built, in seconds since 1970.
     opened : float
-        When it began to be loaded, by the monotonic clock.
+        Time at which loading began, by the monotonic clock.
     """
 
     created: float | None = None
@@ -47,20 +47,20 @@ class ServedSlot(Slot[ServingModel]):
 
 @dataclass(frozen=True)
 class Sources:
-    """Where a consumer gets things from.
+    """Dependencies of a consumer.
 
     Attributes
     ----------
     connect : callable
         Opens the update topic's broker; called again after a failure.
     store : ModelStore
-        The generations.
+        The store of generations.
     new_model : callable
-        Makes an empty model of the family.
+        Returns an empty model of the family.
     monotonic, clock : callable
-        Seconds, for the timeout and for the model's age.
+        Return seconds, for the timeout and for the model's age.
     retry_seconds : float
-        Between a failure of the broker or the store and the next try.
+        Pause between a failure of the broker or the store and the next attempt.
     """
 
     connect: Callable[[], Broker]
@@ -72,23 +72,23 @@ class Sources:
 
 
 class Generations:
-    """Takes models and updates, from one thread; requests read :attr:`served` once.
+    """Loads models and applies updates in one thread; requests read :attr:`served` once.
 
     Parameters
     ----------
     settings : Settings
-        The whole configuration.
+        The complete configuration.
     sources : Sources
-        Makes the models.
+        Its dependencies.
 
     Attributes
     ----------
     served, building : ServedSlot or None
-        The generation that requests see, and the one that is being made.
+        The generation that requests see, and the one that is being built.
     counts : Counter
-        What became of the update topic's records.
+        Counters of the update topic's records by outcome.
     refusal : str
-        What was wrong with the last model that was refused.
+        The error of the last refused model.
     """
 
     def __init__(self, settings: Settings, sources: Sources) -> None:
@@ -100,10 +100,10 @@ class Generations:
         self.refusal = ""
 
     def take_model(self, message: Message) -> None:
-        """Load the model of a message; an old one is passed over, a bad one refused."""
+        """Load the model of a message; an old one is skipped, an unusable one refused."""
         generation = message.stamp.generation if message.stamp else None
-        held = [slot.generation for slot in self._slots()]
-        if generation is not None and any(h is not None and generation <= h for h in held):
+        known = [slot.generation for slot in self._slots()]
+        if generation is not None and any(id_ is not None and generation <= id_ for id_ in known):
             self.counts["old_models"] += 1
             return
         try:
@@ -112,12 +112,14 @@ class Generations:
             self.refuse(generation, error)
 
     def load(self, model: ModelMessage) -> None:
-        """Load a model aside; one that is not ours replaces its like in place, as in Oryx.
+        """Load a model beside the served one.
+
+        A model without our headers replaces another such model in place, as in Oryx.
 
         Raises
         ------
         MessageError, StoreError
-            If it cannot be used.
+            If the model cannot be used.
         """
         if model.generation is None:
             for slot in (self.building, self.served):
@@ -135,13 +137,13 @@ class Generations:
         log.info("generation %s loaded in %.2f s", model.generation, time.perf_counter() - started)
 
     def refuse(self, generation: int | None, error: Exception) -> None:
-        """Count a model that cannot be used."""
+        """Count and log a model that cannot be used."""
         self.counts["refused_models"] += 1
         self.refusal = str(error)
         log.error("generation %s is refused, the last good one serves on: %s", generation, error)
 
     def take_update(self, message: Message) -> None:
-        """Give an update, or what closes several, to the generation that it is for."""
+        """Pass an ``UP`` or ``PROGRESS`` to the generation that it belongs to."""
         if message.stamp is None:
             self.counts["updates_before_a_model"] += 1
             return
@@ -152,20 +154,20 @@ class Generations:
             self._apply(slot, slot.model.apply_many, slot.log.accept(message))
 
     def take_foreign(self, updates: Sequence[str]) -> None:
-        """Apply updates that are not ours: they are for whatever generation there is."""
+        """Apply updates without our headers to all generations in memory."""
         if not self._slots():
             self.counts["updates_before_a_model"] += len(updates)
         for slot in self._slots():
             self._apply(slot, slot.model.apply_many_foreign, updates)
 
     def swap_if_ready(self, read_to_start: bool) -> None:
-        """Serve the generation that was made aside, once it is complete and has caught up.
+        """Serve the generation being built, once it is complete and has caught up.
 
         Parameters
         ----------
         read_to_start : bool
-            Whether all has been read that was on the update topic when this process started: the
-            first generation waits for that.
+            Whether the update topic has been read up to its end at the start of this process; the
+            first generation waits for this.
         """
         least = self._settings.min_model_load_fraction
         if self.building is None or self.building.model.fraction_loaded < least:
@@ -187,9 +189,9 @@ class Generations:
         if self.served is None:
             return read_to_start
         if slot.generation is None:
-            return True  # not ours: it says nothing of what it holds
-        new = slot.offsets
-        return all(new.get(p, 0) >= at for p, at in self.served.offsets.items())
+            return True  # A model without our headers has no offsets.
+        offsets = slot.offsets
+        return all(offsets.get(p, 0) >= offset for p, offset in self.served.offsets.items())
 
     def _slots(self) -> list[ServedSlot]:
         return [slot for slot in (self.served, self.building) if slot]
@@ -200,8 +202,8 @@ class Generations:
         apply_many: Callable[[Sequence[str]], Sequence[MessageError]],
         updates: Sequence[str],
     ) -> None:
-        for start in range(0, len(updates), AT_ONCE):
-            some = updates[start : start + AT_ONCE]
+        for start in range(0, len(updates), UPDATES_PER_CALL):
+            some = updates[start : start + UPDATES_PER_CALL]
             refused = apply_many(some)
             self.counts["updates"] += len(some) - len(refused)
             for error in refused:

@@ -1,1 +1,1 @@
-"""The API described from the code, as OpenAPI."""
+"""The OpenAPI document, generated from the routes; import `document` from its module."""

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of an application: its routes, their descriptions, their errors."""
+"""Generates the OpenAPI 3.1 document of an application from its routes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serving_layer.openapi.operation import Route, Schemas, operation
 
 Json = dict[str, Any]
 
-#: How a caller logs in, where that is asked for.
+#: The security schemes, if authentication is configured.
 _SCHEMES: Json = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "digest": {"type": "http", "scheme": "digest", "description": "RFC 7616 with SHA-256."},
@@ -24,14 +24,14 @@ _SCHEMES: Json = {
 
 
 def document(app: Flask, api: Api) -> Json:
-    """Return the description of all routes of an application, as OpenAPI 3.1.
+    """Return the OpenAPI 3.1 document of all routes of an application.
 
     Parameters
     ----------
     app : Flask
         The application.
     api : Api
-        ``serving.api``: where its routes lie, and whether who asks has to log in.
+        ``serving.api``: the path prefix of the routes, and whether clients must log in.
     """
     routes = list(_routes(app))
     paths: dict[str, Json] = {}
@@ -59,9 +59,9 @@ def document(app: Flask, api: Api) -> Json:
 
 
 def undescribed(app: Flask) -> list[str]:
-    """Return the routes, ``METHOD path``, that have no description of their own."""
-    found = [route for route in _routes(app) if description_of(route.view) is None]
-    return [f"{route.method} {route.path}" for route in found]
+    """Return the routes without a description, as ``METHOD path``."""
+    routes = [route for route in _routes(app) if description_of(route.view) is None]
+    return [f"{route.method} {route.path}" for route in routes]
 
 
 def _routes(app: Flask) -> Iterator[Route]:
@@ -71,7 +71,7 @@ def _routes(app: Flask) -> Iterator[Route]:
 
 
 def _tags(routes: Iterable[Route]) -> list[Json]:
-    """Return the groups of routes, the one for new clients first."""
+    """Return the groups of routes; ``v1`` is first."""
     known = {
         "v1": "JSON resources; errors are problem details (RFC 9457).",
         "framework": "Health, metrics, the model as PMML, and pages.",
@@ -84,5 +84,5 @@ def _tags(routes: Iterable[Route]) -> list[Json]:
 
 
 def _security(route: Route) -> list[Json]:
-    """Return who may: anybody, or who logs in by one of the schemes and has the route's role."""
+    """Return the route's security requirement: its role by either scheme, or none."""
     return [] if route.role == OPEN else [{name: [route.role]} for name in _SCHEMES]

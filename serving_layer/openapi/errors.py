@@ -1,4 +1,4 @@
-"""The errors that all routes share, as the OpenAPI document has them."""
+"""The error responses that all routes share, for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from serving_layer.http.problem import PROBLEM_JSON, Problem
 Json = dict[str, Any]
 
 _ALWAYS = (400, 401, 403, 404, 406, 414, 421, 429, 431, 500, 503)
-#: What the HTTP server itself refuses, without a body.
+#: Errors of the HTTP server itself, which have no body.
 _EMPTY = (414, 431)
 _WITH_BODY = (408, 411, 413, 415)
 _WHEN_WRITING = (409,)
@@ -61,11 +61,11 @@ def _response(status: int, problem: bool) -> Json:
 
 
 def _name(status: int, problem: bool) -> str:
-    """Return the name that an error has among the document's responses."""
+    """Return the name of an error response in the document."""
     return f"Problem{status}" if problem else f"Error{status}"
 
 
-#: Every error in both forms, by name.
+#: Every error response in both forms, by name.
 ERRORS: Json = {
     _name(status, problem): _response(status, problem)
     for status in _TEXTS
@@ -74,20 +74,20 @@ ERRORS: Json = {
 
 
 def error_schemas() -> Json:
-    """Return the schemas of an error's two forms, by name."""
+    """Return the schemas of the two forms of an error, by name."""
     schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
     return {**schema.pop("$defs", {}), "Error": _FIRST_FORM, "Problem": schema}
 
 
 def errors_of(problem: bool, has_body: bool, writes: bool) -> Json:
-    """Return the errors of one operation, as references by status.
+    """Return references to the error responses of one operation, by status.
 
     Parameters
     ----------
     problem : bool
-        Whether errors are problem details (RFC 9457); Oryx's form otherwise.
+        Whether errors are problem details (RFC 9457) or have Oryx's form.
     has_body, writes : bool
-        Whether the operation reads a body, and whether it changes anything.
+        Whether the operation reads a body, and whether it writes.
     """
     statuses = {*_ALWAYS}
     statuses |= {*_WITH_BODY} if has_body else set()

@@ -1,4 +1,4 @@
-"""One operation of the OpenAPI document, made of a route, its description and its docstring."""
+"""Generates one operation of the OpenAPI document from a route and its docstring."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Json = dict[str, Any]
 
 _ARGUMENT = re.compile(r"<(?:(\w+):)?(\w+)>")
 _REF = "#/components/schemas/{model}"
-#: What a path's argument may be, by the converter that reads it.
+#: Descriptions of path arguments, by their converters.
 _ARGUMENTS = {
     "": "One path segment, percent-encoded: a slash within it is `%2F`.",
     "segments": "One or more ids separated by `/`, each percent-encoded.",
@@ -46,7 +46,7 @@ _IDEMPOTENCY_KEY: Json = {
 
 @dataclass(frozen=True)
 class Route:
-    """One method of one rule, and the function that answers it."""
+    """One method of one URL rule, with its view function."""
 
     rule: Rule
     method: str
@@ -54,46 +54,46 @@ class Route:
 
     @property
     def path(self) -> str:
-        """Its path as the document has it: ``/recommend/{user}``."""
+        """Its path in OpenAPI's notation: ``/recommend/{user}``."""
         return _ARGUMENT.sub(r"{\2}", self.rule.rule)
 
     @property
     def described(self) -> Description:
-        """Its description; an empty one where it has none."""
+        """Its description; an empty one if it has none."""
         return description_of(self.view) or Description()
 
     @property
     def tag(self) -> str:
-        """The group it belongs to: ``v1``, or its blueprint's name."""
+        """Its group: ``v1``, or the name of its blueprint."""
         blueprint = self.rule.endpoint.partition(".")[0]
         return "v1" if self.rule.rule.startswith(f"{PREFIX}/") else blueprint
 
     @property
     def role(self) -> str:
-        """The role that it needs."""
+        """The role that it requires."""
         return role_of(self.view, self.method)
 
 
 class Schemas:
-    """JSON Schema of all models in the descriptions; each stands once, and is referred to."""
+    """JSON schemas of all models in the descriptions, each defined once and referenced."""
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        found = {pair: None for route in routes for pair in _models(route.described)}
-        self._references, definitions = models_json_schema([*found], ref_template=_REF)
+        models = {pair: None for route in routes for pair in _models(route.described)}
+        self._references, definitions = models_json_schema([*models], ref_template=_REF)
         self.definitions: Json = definitions.get("$defs", {})
 
     def of(self, schema: Schema, mode: JsonSchemaMode) -> Mapping[str, Any]:
-        """Return the schema, or a reference to the model's."""
+        """Return the schema, or a reference if it is a model."""
         return self._references[schema, mode] if isinstance(schema, type) else schema
 
     def content(self, content: Content, mode: JsonSchemaMode) -> Json:
-        """Return what is sent by media type."""
+        """Return the schemas of a content by media type."""
         return {kind: {"schema": self.of(schema, mode)} for kind, schema in content.items()}
 
 
 def _models(described: Description) -> Iterator[tuple[type[BaseModel], JsonSchemaMode]]:
-    asked = described.body.content if described.body else {}
-    for schema in asked.values():
+    body_content = described.body.content if described.body else {}
+    for schema in body_content.values():
         if isinstance(schema, type):
             yield schema, "validation"
     for reply in described.replies:
@@ -103,10 +103,10 @@ def _models(described: Description) -> Iterator[tuple[type[BaseModel], JsonSchem
 
 
 def operation(route: Route, schemas: Schemas) -> Json:
-    """Return the description of one operation."""
+    """Return one operation of the document."""
     described = route.described
     summary, text = _texts(route)
-    found: Json = {
+    result: Json = {
         "operationId": re.sub(r"\W+", "_", f"{route.method.lower()}{route.path}").rstrip("_"),
         "summary": summary,
         "tags": [route.tag],
@@ -118,15 +118,15 @@ def operation(route: Route, schemas: Schemas) -> Json:
         "responses": _responses(route, schemas),
     }
     if text:
-        found["description"] = text
+        result["description"] = text
     if described.body is not None:
         content = schemas.content(described.body.content, "validation")
-        found["requestBody"] = {"required": described.body.required, "content": content}
-    return found
+        result["requestBody"] = {"required": described.body.required, "content": content}
+    return result
 
 
 def _texts(route: Route) -> tuple[str, str]:
-    """Return the first paragraph of the function's docstring, and the rest."""
+    """Return summary and description: the docstring's first paragraph, and the rest."""
     text = inspect.getdoc(route.view) or f"{route.method} {route.path}"
     text = text.replace("``", "`")
     first, _, rest = text.partition("\n\n")
@@ -156,11 +156,13 @@ def _query_parameters(query: Iterable[Parameter] | type[BaseModel]) -> Iterator[
 
 
 def _parameters_of(model: type[BaseModel]) -> Iterator[Parameter]:
-    whole = model.model_json_schema()
-    required = whole.get("required", ())
-    for name, schema in whole["properties"].items():
-        rest = {key: value for key, value in schema.items() if key not in ("title", "description")}
-        yield Parameter(name, schema["description"], rest, name in required)
+    model_schema = model.model_json_schema()
+    required = model_schema.get("required", ())
+    for name, schema in model_schema["properties"].items():
+        parameter_schema = {
+            key: value for key, value in schema.items() if key not in ("title", "description")
+        }
+        yield Parameter(name, schema["description"], parameter_schema, name in required)
 
 
 def _responses(route: Route, schemas: Schemas) -> Json:

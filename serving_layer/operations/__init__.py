@@ -1,1 +1,1 @@
-"""Routes for operators: health, metrics, the model as PMML."""
+"""Routes for operators: health, metrics, the model as PMML; only `run` imports from it."""

@@ -1,4 +1,4 @@
-"""Whether the process lives and can answer, what it serves, and which version it is."""
+"""Views for health probes, status and version."""
 
 from __future__ import annotations
 

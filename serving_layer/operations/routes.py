@@ -1,4 +1,4 @@
-"""The framework's routes: health, metrics, the model's PMML, and the pages for browsers."""
+"""The blueprint of the framework's routes: health, metrics, PMML, pages for browsers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PRETTY = switch("pretty", "Whether to indent it.")
 
 
 def blueprint(forms: Sequence[Form]) -> Blueprint:
-    """Return the routes; `forms` are the rows of the family's console."""
+    """Return the blueprint; `forms` are the rows of the family's console."""
     routes = Blueprint("framework", __name__)
     routes.add_url_rule("/livez", view_func=health.live)
     routes.add_url_rule("/ready", view_func=health.ready)

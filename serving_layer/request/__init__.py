@@ -1,1 +1,1 @@
-"""One request: its model, parameters, body, idempotency key, and what is counted of it."""
+"""The parts of a request: model, body, idempotency key, metrics; routes import from here."""

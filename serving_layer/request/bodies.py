@@ -1,4 +1,4 @@
-"""A request's body as lines of text."""
+"""Reads a request's body as lines of text."""
 
 from __future__ import annotations
 
@@ -17,39 +17,41 @@ MULTIPART = "multipart/form-data"
 
 
 def body_lines(optional: bool = False) -> list[str]:
-    """Return the lines of the request's body, blank ones left out.
+    """Return the lines of the request's body, without blank ones.
 
-    The body is plain or compressed by gzip or deflate.  Its type says how it is read:
+    The body may be compressed by gzip or deflate.  Its content type determines the lines:
 
     ``text/plain``, ``text/csv``
-        Lines end with LF or CRLF; a byte order mark is taken off.
+        Lines end with LF or CRLF; a byte order mark is removed.
     ``application/json``
         An array of arrays: each inner array is one line.  Otherwise each line of the body is
-        a JSON value: an array is an event (Oryx's rule) and stays as it is, a string or a
-        number stands for its text.
+        a JSON value: an array is an event (Oryx's rule) and stays JSON, a string or a number
+        becomes its text.
     ``multipart/form-data``
-        The parts' lines one after another; a part is text, or a gzip or ZIP file of text.
+        The lines of all parts in order; a part is text, or a gzip or ZIP file of text.
 
     Parameters
     ----------
     optional : bool
-        Return an empty list for a body without lines, where one is not required.
+        Whether a body without lines is accepted and gives an empty list.
 
     Raises
     ------
     ApiError
         400 ``empty_body``, ``truncated_body``, ``bad_encoding``, ``bad_gzip``, ``bad_zip``,
         ``bad_json``, ``bad_multipart``, ``schema``; 413 ``body_too_large``, ``line_too_long``,
-        ``too_many_parts``; 415 for a type or an encoding that is not among these.
+        ``too_many_parts``; 415 for another type or encoding.
     """
-    numbered = [(at, line) for at, line in enumerate(_all_lines(optional), 1) if line.strip()]
+    numbered = [
+        (number, line) for number, line in enumerate(_all_lines(optional), 1) if line.strip()
+    ]
     if not numbered and not optional:
         raise ApiError(400, "empty_body", "the body holds no lines")
     return take_lines(numbered)
 
 
 def take_lines(numbered: Sequence[tuple[int, str]]) -> list[str]:
-    """Return lines whose numbers in the body are given; :func:`line_number` knows them then.
+    """Return the lines; keep their numbers in the body for :func:`line_number`.
 
     Raises
     ------
@@ -67,7 +69,7 @@ def take_lines(numbered: Sequence[tuple[int, str]]) -> list[str]:
 
 
 def body_bytes() -> bytes:
-    """Return the request's body, whole and decompressed.
+    """Return the complete request body, decompressed.
 
     Raises
     ------
@@ -79,10 +81,9 @@ def body_bytes() -> bytes:
 
 
 def line_number(index: int) -> int | None:
-    """Return the number, from 1, in the body of the line that :func:`body_lines` gave at `index`.
+    """Return the number, from 1, of a line in the body; `index` is its position in `body_lines`.
 
-    Blank lines count in it, as they do in the sender's editor.  None where the body was
-    empty and the event came by the path.
+    Blank lines count, as in an editor.  None if the body was empty and the event is in the path.
     """
     numbers: list[int] | None = g.get("line_numbers")
     if numbers is None:
@@ -115,7 +116,7 @@ def _all_lines(optional: bool) -> Iterator[str]:
 
 
 def _content(budget: Budget) -> bytes:
-    """Return the body, whole and decompressed."""
+    """Return the complete body, decompressed."""
     length = request.content_length or 0
     if length > budget.left:
         raise budget.exceeded()
@@ -128,44 +129,44 @@ def _content(budget: Budget) -> bytes:
 
 
 def _split(text: str) -> Iterator[str]:
-    """Lines end at LF alone: an id may hold any of the other characters that Unicode breaks at."""
+    """Split at LF only: an id may contain the other line separators of Unicode."""
     return (line.removesuffix("\r") for line in text.split("\n"))
 
 
 def json_lines(text: str) -> Iterator[str]:
-    """Yield the lines of a body in JSON; raises ApiError where one cannot be read."""
+    """Yield the lines of a JSON body; raises ApiError for one that cannot be read."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return (_json_line(line, at) for at, line in enumerate(_split(text), 1))
+        return (_json_line(line, number) for number, line in enumerate(_split(text), 1))
     if isinstance(value, list) and value and all(isinstance(inner, list) for inner in value):
-        return (_event_line(inner, at) for at, inner in enumerate(value, 1))
+        return (_event_line(inner, number) for number, inner in enumerate(value, 1))
     return iter([_event_line(value, 1)])
 
 
-def _json_line(line: str, at: int) -> str:
+def _json_line(line: str, number: int) -> str:
     if not line.strip():
         return ""
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         code = "bad_encoding" if "surrogate" in str(error) else "bad_json"
-        raise ApiError(400, code, f"not JSON: {error}", line=at) from None
-    return _event_line(value, at)
+        raise ApiError(400, code, f"not JSON: {error}", line=number) from None
+    return _event_line(value, number)
 
 
-def _event_line(value: object, at: int) -> str:
-    """Return one event's line: an array of scalars as JSON, a scalar as its text."""
+def _event_line(value: object, number: int) -> str:
+    """Return an event's line: JSON for an array of scalars, text for a scalar."""
     if isinstance(value, str):
         if "\n" in value:
-            raise ApiError(400, "schema", "a string holds a line break", line=at)
+            raise ApiError(400, "schema", "a string holds a line break", line=number)
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return orjson.dumps(value).decode()
-    if isinstance(value, list) and all(_is_scalar(part) for part in value):
+    if isinstance(value, list) and all(_is_scalar(item) for item in value):
         return orjson.dumps(value).decode()
     message = "an event is an array of strings, numbers and nulls, or the text of a line"
-    raise ApiError(400, "schema", message, line=at)
+    raise ApiError(400, "schema", message, line=number)
 
 
 def _is_scalar(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""What the application was made with, and the one model that answers a request."""
+"""The application's dependencies, and the model snapshot of a request."""
 
 from __future__ import annotations
 
@@ -22,48 +22,48 @@ M = TypeVar("M", bound="ServingModel")
 
 
 class ModelSource(Protocol):
-    """Holds the model that is served now; its properties belong to one generation.
+    """Has the model that is being served.
 
-    All properties are read from one reference, which is swapped when a generation changes.
+    All properties are read from one reference, which is swapped when the generation changes.
     """
 
     @property
     def model(self) -> ServingModel | None:
-        """The model, or None before there is one."""
+        """The model; None before there is one."""
 
     @property
     def generation(self) -> int | None:
-        """Its generation's id; None before there is one, and for a model that is not ours."""
+        """Its generation's id; None if there is no model, or it came without our headers."""
 
     @property
     def model_age_seconds(self) -> float | None:
-        """Seconds since the model was built; None where that is not known."""
+        """Seconds since the model was built; None if unknown."""
 
     def status(self) -> Mapping[str, object]:
-        """Say what is loaded; ``missing`` is a sentence on what is not, or None."""
+        """Return the state of loading; ``missing`` is None, or a sentence on what is missing."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the application was made with; ``context()`` returns it during a request.
+    """The application's dependencies; ``context()`` returns them during a request.
 
     Attributes
     ----------
     settings : Settings
-        The whole configuration.
+        The complete configuration.
     current : ModelSource
-        Holds the model that is served.
+        Has the served model.
     producer : Producer or None
-        Writes to the input topic; None on a read-only serving layer.
+        Producer for the input topic; None in a read-only serving layer.
     lines : InputLines
         The family's rules for input lines.
     writers : BoundedSemaphore
-        Requests that may wait for the broker at once: fewer than there are threads, so that
-        queries are answered while it is slow or gone.
+        Limits the requests that wait for the broker, to fewer than there are threads, so that
+        queries are answered while the broker is slow or unreachable.
     writes : Writes
-        The writes that have an ``Idempotency-Key``.
+        The writes with an ``Idempotency-Key``.
     draining : Event
-        Set when the process is about to stop, so that it is no longer ready.
+        Set when the process is about to stop and is no longer ready.
     """
 
     settings: Settings
@@ -77,7 +77,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class ModelSnapshot:
-    """The one model that answers a request."""
+    """The model that answers a request, with its generation and age."""
 
     model: ServingModel | None
     generation: int | None
@@ -85,7 +85,7 @@ class ModelSnapshot:
 
 
 def context() -> Context:
-    """Return what the application was made with."""
+    """Return the current application's dependencies."""
     return cast("Context", current_app.extensions["gemsbok"])
 
 
@@ -102,7 +102,7 @@ def snapshot() -> ModelSnapshot:
 
 
 def model(kind: type[M]) -> M:
-    """Return the model that answers this request; the same one whenever it is asked.
+    """Return the model that answers this request; the same one on every call.
 
     Parameters
     ----------
@@ -112,29 +112,29 @@ def model(kind: type[M]) -> M:
     Raises
     ------
     ApiError
-        503 ``model_not_ready``, saying what is missing, if there is no model or less of it is
-        loaded than ``serving.min_model_load_fraction``.  Asked anew for each request, so that
-        a later generation is not served half loaded either.
+        503 ``model_not_ready``, saying what is missing, if there is no model or a smaller share
+        of it is loaded than ``serving.min_model_load_fraction``.  This is checked for each
+        request, because a model that is replaced in place may be incomplete again.
     """
     return cast("M", any_model())
 
 
 def any_model() -> ServingModel:
-    """Return what :func:`model` does, of whatever family."""
-    found = snapshot().model
-    reason = missing(found)
-    if found is None or reason is not None:
+    """Return the same as :func:`model`, for code that does not know the family."""
+    current = snapshot().model
+    reason = missing(current)
+    if current is None or reason is not None:
         headers = {"Retry-After": str(RETRY_SECONDS)}
         raise ApiError(503, "model_not_ready", f"not ready: {reason}", headers=headers)
-    return found
+    return current
 
 
-def missing(found: ServingModel | None) -> str | None:
-    """Say what `found` lacks before it can answer; None if it can."""
-    if found is None:
+def missing(model: ServingModel | None) -> str | None:
+    """Return what `model` lacks before it can answer, in words; None if it can."""
+    if model is None:
         return str(context().current.status().get("missing") or "there is no model yet")
     least = context().settings.serving.min_model_load_fraction
-    loaded = found.fraction_loaded
+    loaded = model.fraction_loaded
     if loaded < least:
         return f"{loaded:.0%} of the model is loaded, {least:.0%} is needed"
     return None

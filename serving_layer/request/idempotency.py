@@ -1,9 +1,9 @@
-"""``Idempotency-Key``: a write that is sent again is not written again.
+"""``Idempotency-Key``: a repeated request with the same key writes nothing.
 
-What was answered under a key is remembered for an hour, up to a number of keys, by all workers of
-one service: of several replicas a client has to stay with one, and after a restart a key is new.
-A write whose outcome is not known (503 ``outcome_unknown``) stays so under its key: whether Kafka
-has it nobody can say, and sending it again could double it.
+The workers of a service share the keys and keep a bounded number of them for an hour.  Replicas
+do not share them, so a client must stay with one replica, and a restart drops them.  If the
+outcome of a write is unknown (503 ``outcome_unknown``), requests that repeat its key get the
+same reply: Kafka may have the records, and sending them again could duplicate them.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from serving_layer.access.shared_ttl_table import SharedTtlTable
 from serving_layer.http.errors import RETRY_SECONDS, ApiError
 
 HEADER = "Idempotency-Key"
-#: How long a key is remembered, and about how many are; the oldest give way.
+#: Lifetime of a key, and the approximate number of keys kept; the oldest are dropped first.
 KEEP_SECONDS = 3600.0
 MAX_KEYS = 50_000
 
@@ -30,7 +30,7 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 class _State(IntEnum):
-    """How far a write under a key is."""
+    """The state of the write under a key."""
 
     BEGUN, DONE, UNKNOWN = range(3)
 
@@ -54,27 +54,27 @@ class Writes:
         self._writes = SharedTtlTable("32sBI", max_keys, clock)
 
     def once(self, write: Callable[[], None]) -> bool:
-        """Do the present request's write, unless it was done before under its key.
+        """Perform the current request's write, unless it has been done under its key.
 
         Returns
         -------
         bool
-            Whether it had been done before.
+            Whether the write had been done before.
 
         Raises
         ------
         ApiError
-            409 ``idempotency_conflict`` where the key stands for another request, 409
-            ``in_progress``, 400 ``bad_idempotency_key``, and what `write` raises.
+            409 ``idempotency_conflict`` if the key belongs to another request, 409
+            ``in_progress``, 400 ``bad_idempotency_key``, and the errors of `write`.
         """
-        given = request.headers.get(HEADER)
-        if given is None:
+        idempotency_key = request.headers.get(HEADER)
+        if idempotency_key is None:
             write()
             return False
-        if not _KEY.fullmatch(given):
+        if not _KEY.fullmatch(idempotency_key):
             message = f"the {HEADER} is not 1 to 255 visible ASCII characters"
             raise ApiError(400, "bad_idempotency_key", message)
-        key = (g.user.name if "user" in g else "", given)
+        key = (g.user.name if "user" in g else "", idempotency_key)
         content = _content()
         if self._begin(key, content):
             self._finish(key, content, write)
@@ -82,13 +82,13 @@ class Writes:
         return True
 
     def _begin(self, key: tuple[str, str], content: bytes) -> bool:
-        """Note a new write; False where it was done before."""
+        """Record the beginning of a new write; False if it has been done before."""
         with self._writes.record(*key) as record:
             if record.fields is None:
                 record.put(self._clock() + KEEP_SECONDS, content, _State.BEGUN, os.getpid())
                 return True
-            known, state, process = record.fields
-        if known != content:
+            recorded, state, process = record.fields
+        if recorded != content:
             message = f"this {HEADER} stands for another request: take a new one"
             raise ApiError(409, "idempotency_conflict", message)
         if state == _State.BEGUN and _runs(process):
@@ -119,7 +119,7 @@ class Writes:
 
 
 def _runs(process: int) -> bool:
-    """Whether the worker that began a write is still there to end it."""
+    """Whether the process of the worker that began a write is alive."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(process, 0)
         return True
@@ -127,13 +127,13 @@ def _runs(process: int) -> bool:
 
 
 def keep_body() -> None:
-    """Keep the body of a request with a key, so that it can be compared; before it is read."""
+    """Cache the body of a request with a key, for its hash; call it before reading the body."""
     if "HTTP_IDEMPOTENCY_KEY" in request.environ:
         request.get_data()
 
 
 def _content() -> bytes:
-    """Return a hash of all that makes up the present request."""
+    """Return a hash of the current request's method, path, types and body."""
     parts = (
         request.method.encode(),
         request.full_path.encode(),

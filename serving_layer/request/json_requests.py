@@ -1,4 +1,4 @@
-"""A request under ``/v1`` read into its pydantic model, which also describes it."""
+"""Parses query string and JSON body of requests below ``/v1`` into pydantic models."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from serving_layer.http.parameters import query_values
 from serving_layer.http.problem import Fault, InvalidError
 from serving_layer.request.bodies import body_bytes
 
-#: Faults that one reply lists; a body of a million wrong events is not answered with as many.
+#: Largest number of faults in a reply.
 MAX_FAULTS = 20
 JSON = "application/json"
-#: Values of one JSON body: a value takes up to 40 times the memory of its text.
+#: Largest number of values in a JSON body: a value takes up to 40 times the memory of its text.
 MAX_VALUES = 2_000_000
 
 
 class BodyModel(BaseModel):
-    """What a body's model extends: no other fields, no conversion, finite numbers."""
+    """Base class of models of bodies: no unknown fields, no conversion, finite numbers."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class QueryModel(BaseModel):
-    """What a query string's model extends: every field has a description and a default."""
+    """Base class of models of query strings: each field has a description and a default."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,46 +42,48 @@ V = TypeVar("V")
 
 
 def query(kind: type[Q]) -> Q:
-    """Read the query string.
+    """Parse the query string.
 
     Raises
     ------
     InvalidError
-        400 ``bad_parameter``, with each parameter at fault.
+        400 ``bad_parameter``, with the faults of all parameters.
     """
     values = query_values()
     lists = _lists(kind)
-    once = {name: given if name in lists else _scalar(given) for name, given in values.items()}
+    parameters = {
+        name: given if name in lists else _scalar(given) for name, given in values.items()
+    }
     try:
-        return kind.model_validate(once)
+        return kind.model_validate(parameters)
     except ValidationError as error:
         code = "bad_parameter"
         raise _invalid(code, error, _parameter_fault) from None
 
 
 def body(kind: type[B]) -> B:
-    """Read the JSON body.
+    """Parse the JSON body.
 
     Raises
     ------
     ApiError
-        415 unless it is JSON; 400 ``bad_json``, or ``schema`` with each value at fault; 413 for
-        too many values; what ``body_bytes`` raises.
+        415 if it is not JSON; 400 ``bad_json``, or ``schema`` with the faults of all values; 413
+        for too many values; the errors of ``body_bytes``.
     """
     require_json()
     return parsed(kind, body_bytes())
 
 
 def require_json() -> None:
-    """Raise 415 unless the body is JSON by its Content-Type."""
+    """Raise ApiError 415 unless the Content-Type is JSON."""
     if request.mimetype != JSON:
         message = f"the Content-Type is {request.mimetype or 'missing'}; send {JSON}"
         raise ApiError(415, "unsupported_type", message)
 
 
 def parsed(kind: type[B], data: bytes) -> B:
-    """Read JSON as a model; raises as :func:`body` does."""
-    # Each comma parts two values, unless it is part of a text.
+    """Parse JSON into a model; raises as :func:`body`."""
+    # The number of commas is an upper bound of the values' number less one.
     if data.count(b",") >= MAX_VALUES:
         message = f"the body holds more than {MAX_VALUES:,} values; send fewer at once"
         raise ApiError(413, "body_too_large", message)
@@ -104,23 +106,23 @@ def _lists(kind: type[BaseModel]) -> frozenset[str]:
     return frozenset(name for name, schema in properties if schema.get("type") == "array")
 
 
-def _scalar(given: Sequence[str]) -> Any:
-    # Several values of one parameter stay a list, which no scalar field takes.
-    return given[0] if len(given) == 1 else list(given)
+def _scalar(values: Sequence[str]) -> Any:
+    # Several values stay a list, which no scalar field accepts.
+    return values[0] if len(values) == 1 else list(values)
 
 
 def _invalid(
     code: str, error: ValidationError, fault: Callable[[ErrorDetails], Fault]
 ) -> InvalidError:
-    found = error.errors(include_url=False, include_context=False, include_input=False)
-    faults = [fault(detail) for detail in found[:MAX_FAULTS]]
+    details = error.errors(include_url=False, include_context=False, include_input=False)
+    faults = [fault(detail) for detail in details[:MAX_FAULTS]]
     where = faults[0].pointer or faults[0].parameter or "the parameters together"
-    more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    more = f", and {len(details) - 1} more" if len(details) > 1 else ""
     return InvalidError(code, f"{where}: {faults[0].detail}{more}", faults)
 
 
 def _parameter_fault(detail: ErrorDetails) -> Fault:
-    # Nowhere: it is wrong what several of them are together.
+    # Without a location, the fault is in the combination of parameters.
     name = str(detail["loc"][0]) if detail["loc"] else None
     return Fault(detail=detail["msg"], parameter=name)
 
@@ -134,31 +136,31 @@ def pointer(*parts: str | int) -> str:
 def numbered(
     values: Iterable[tuple[int, V]], line: Callable[[V], str]
 ) -> Iterator[tuple[int, str]]:
-    """Yield the line of each value with the value's number, which an error gets too."""
-    for at, value in values:
+    """Yield each value's number and line; an ApiError of `line` gets the number."""
+    for number, value in values:
         try:
-            yield at, line(value)
+            yield number, line(value)
         except ApiError as error:
-            error.line = at
+            error.line = number
             raise
 
 
 @contextmanager
 def pointing(name: str) -> Iterator[None]:
-    """Turn the number of a line in an error into a pointer to the value that the line stands for.
+    """Convert the line number of an ApiError into a JSON Pointer to the value of the line.
 
     Parameters
     ----------
     name : str
-        The body's list, of which each value makes one line.
+        Name of the body's list; each of its values is one line.
     """
     try:
         yield
     except ApiError as error:
         if error.line is None:
             raise
-        at = pointer(name, error.line - 1)
-        fault = Fault(detail=error.message, pointer=at)
-        invalid = InvalidError(error.error_code, f"{at}: {error.message}", [fault])
+        place = pointer(name, error.line - 1)
+        fault = Fault(detail=error.message, pointer=place)
+        invalid = InvalidError(error.error_code, f"{place}: {error.message}", [fault])
         invalid.code = error.code
         raise invalid from None

@@ -1,8 +1,8 @@
-"""What ``/metrics`` tells: requests, events and the served model; base units, ``gemsbok_``.
+"""The metrics of ``/metrics``: requests, events, the served model; base units, ``gemsbok_``.
 
-With several workers any of them answers for all: what is counted is summed, in files that
-prometheus_client keeps in a folder of theirs; what each has for itself (its model, its memory)
-it writes there now and then, and that has a label ``worker``.
+With several workers, each worker replies for all.  Counters are summed over the files that
+prometheus_client keeps in a shared folder.  Each worker periodically writes its own metrics (its
+model, its memory) to that folder; these get a label ``worker``.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ if TYPE_CHECKING:
 #: Seconds; from a cached page to a scan of a large model.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
-#: prometheus_client's own: the folder where workers keep what they count.
+#: Environment variable of prometheus_client: the folder with the workers' counters.
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def share(folder: str) -> None:
-    """Let the metrics that are made from now on be those of all processes that are forked.
+    """Share the metrics that are created from now on with all forked processes.
 
-    A process counts on where one of the same name (:mod:`multiprocessing`) has stopped.
+    A process continues the counters of an ended process of the same name (:mod:`multiprocessing`).
 
     Parameters
     ----------
     folder : str
-        An empty folder that lasts as long as they.
+        An empty folder that exists as long as the processes.
     """
     os.environ[FOLDER] = folder
     # prometheus_client looks at the variable when it is imported, which has happened.
@@ -61,14 +61,14 @@ class Metrics:
     Parameters
     ----------
     current : ModelSource
-        Holds the model that is served.
+        Has the served model.
     shared : bool
-        Whether they are to be those of several workers, as :func:`share` has prepared.
+        Whether several workers share them; :func:`share` must have been called before.
 
     Attributes
     ----------
     registry : CollectorRegistry
-        All of them.
+        The registry of all metrics.
     """
 
     def __init__(self, current: ModelSource, shared: bool = False) -> None:
@@ -119,20 +119,20 @@ class Metrics:
         ProcessCollector(namespace="gemsbok", registry=self._own)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        """Count one reply; looking up its labels each time would cost more than the rest."""
-        found = self._children.get((method, route, status))
-        if found is None:
-            found = self.requests.labels(method, route, status), self.seconds.labels(route)
-            self._children[method, route, status] = found
-        found[0].inc()
-        found[1].observe(seconds)
+        """Count one reply.  Labelled children are cached: looking them up is the largest cost."""
+        children = self._children.get((method, route, status))
+        if children is None:
+            children = self.requests.labels(method, route, status), self.seconds.labels(route)
+            self._children[method, route, status] = children
+        children[0].inc()
+        children[1].observe(seconds)
 
     def tell(self, worker: int) -> None:
-        """Let all workers know what this one has for itself."""
+        """Write this worker's own metrics for all workers to read."""
         write_to_textfile(str(_file(worker)), self._own)
 
     def restarted(self, worker: int) -> None:
-        """Count a worker that has ended and is started anew, and forget what it has told."""
+        """Count the restart of a worker, and remove the own metrics of the ended one."""
         self.restarts.inc()
         _file(worker).unlink(missing_ok=True)
 
@@ -145,32 +145,32 @@ def _of_all_workers() -> CollectorRegistry:
 
 
 def _file(worker: int | str) -> Path:
-    """Return the file in which a worker tells of itself."""
+    """Return the path of a worker's own metrics."""
     return Path(os.environ[FOLDER], f"{worker}.worker")
 
 
 class _WorkersCollector(Collector):
-    """Reads what each worker has told of itself."""
+    """Reads the own metrics of each worker."""
 
     def collect(self) -> Iterator[Metric]:
-        """Yield all workers' metrics, those of one name together."""
-        found: dict[str, Metric] = {}
+        """Yield the metrics of all workers, merged by name."""
+        merged: dict[str, Metric] = {}
         for path in sorted(Path(os.environ[FOLDER]).glob(_file("*").name)):
-            for metric in _told(path):
-                kept = found.setdefault(metric.name, metric)
-                if kept is not metric:
-                    kept.samples += metric.samples
-        yield from found.values()
+            for metric in _read_own(path):
+                metric_of_name = merged.setdefault(metric.name, metric)
+                if metric_of_name is not metric:
+                    metric_of_name.samples += metric.samples
+        yield from merged.values()
 
 
 class _ModelCollector(Collector):
-    """Reads the served model's state when it is asked for, and only then."""
+    """Reads the served model's state at each scrape."""
 
     def __init__(self, current: ModelSource) -> None:
         self._current = current
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the model's metrics as they are now."""
+        """Yield the current metrics of the model."""
         model = self._current.model
         yield _gauge("loaded_ratio", "Share loaded.", model.fraction_loaded if model else 0.0)
         if self._current.generation is not None:
@@ -192,9 +192,9 @@ class _ModelCollector(Collector):
         return family
 
 
-def _told(path: Path) -> Iterator[Metric]:
-    """Yield the metrics in a worker's file, labelled as its own."""
-    # It has gone where the worker has ended meanwhile.
+def _read_own(path: Path) -> Iterator[Metric]:
+    """Yield the metrics in a worker's file, with the label ``worker``."""
+    # The file is absent if the worker has ended meanwhile.
     with contextlib.suppress(FileNotFoundError):
         for metric in text_string_to_metric_families(path.read_text(encoding="utf-8")):
             metric.samples = [
@@ -209,5 +209,5 @@ def _gauge(name: str, documentation: str, value: float) -> Metric:
 
 
 def metrics() -> Metrics:
-    """Return the metrics of the application that answers this request."""
+    """Return the metrics of the current application."""
     return cast("Metrics", current_app.extensions["gemsbok-metrics"])

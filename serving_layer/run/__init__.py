@@ -1,1 +1,1 @@
-"""The serving layer as a process, alone or as several workers."""
+"""The serving layer's process or workers, and its application; only `__main__` imports from it."""

@@ -1,4 +1,4 @@
-"""The Flask application: the framework's routes, one family's routes, and what all share."""
+"""Creates the Flask application: the framework's routes, one family's routes, common handling."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from serving_layer.access.admission import AdmissionPolicy
 from serving_layer.events.ingest import read_only
 from serving_layer.http.errors import ApiError, error_response, from_http
 from serving_layer.http.lean import LeanFlask, LeanResponse
-from serving_layer.http.paths import BAD_PATH, RawPath, not_found, sent_path, use_segments
+from serving_layer.http.paths import BAD_PATH, not_found, sent_path, use_segments
 from serving_layer.http.problem import concerns, problem_response
 from serving_layer.http.request_id import request_id
 from serving_layer.operations import routes
@@ -34,33 +34,38 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Bytes from which on a reply is worth compressing.
+#: Smallest size of a reply that is compressed.
 COMPRESS_FROM = 256
-#: Fast rather than small: a model's PMML has hundreds of megabytes.
+#: A fast level, because a model's PMML may have hundreds of megabytes.
 COMPRESS_LEVEL = 4
 
 _WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
-def create_app(settings: Settings, current: ModelSource, producer: Producer | None) -> Flask:
-    """Make the application.
+def create_app(settings: Settings, current: ModelSource, producer: Producer | None) -> LeanFlask:
+    """Create the application.
 
     Parameters
     ----------
     settings : Settings
-        The whole configuration; ``app`` names the family.
+        The complete configuration; ``app`` names the family.
     current : ModelSource
-        Holds the model that is served.
+        Has the served model.
     producer : Producer or None
-        Writes to the input topic; None makes the serving layer read-only.
+        Producer for the input topic; None makes the serving layer read-only.
 
     Raises
     ------
     ConfigError
-        If the family cannot be imported or lacks what a family must offer, or the file of
-        users cannot be used.
+        If the family cannot be imported or lacks a required name, or the file of users cannot
+        be used.
     """
-    app = LeanFlask("serving_layer", static_folder=None, template_folder="console/templates")
+    app = LeanFlask(
+        "serving_layer",
+        static_folder=None,
+        template_folder="console/templates",
+        context_path=settings.serving.api.context_path,
+    )
     use_segments(app.url_map)
     lines = input_lines(settings)
     family = serving_family(settings)
@@ -80,15 +85,14 @@ def create_app(settings: Settings, current: ModelSource, producer: Producer | No
     resources = family.resources(settings)
     if resources is not None:
         app.register_blueprint(resources)
-    app.wsgi_app = RawPath(app.wsgi_app, settings.serving.api.context_path)  # type: ignore[method-assign]
     return app
 
 
 @dataclass(frozen=True)
 class _Around:
-    """What is done before and after each route.
+    """Handlers that run before and after each route.
 
-    Flask's proxies cost more than what is done with them: each is looked up once.
+    They resolve Flask's slow proxies only once.
     """
 
     app: Flask
@@ -96,39 +100,39 @@ class _Around:
     metrics: Metrics
 
     def before(self) -> None:
-        asked: Request = request._get_current_object()  # type: ignore[attr-defined]
-        kept = g._get_current_object()
-        kept.started = time.perf_counter()
-        kept.request_id = request_id(asked.environ.get("HTTP_X_REQUEST_ID"))
-        view = self.app.view_functions.get(asked.endpoint or "")
-        self.admission.admit(asked, view)
-        bad_path: ApiError | None = asked.environ.get(BAD_PATH)
+        incoming: Request = request._get_current_object()  # type: ignore[attr-defined]
+        request_globals = g._get_current_object()
+        request_globals.started = time.perf_counter()
+        request_globals.request_id = request_id(incoming.environ.get("HTTP_X_REQUEST_ID"))
+        view = self.app.view_functions.get(incoming.endpoint or "")
+        self.admission.admit(incoming, view)
+        bad_path: ApiError | None = incoming.environ.get(BAD_PATH)
         if bad_path is not None:
             raise bad_path
-        if isinstance(asked.routing_exception, RequestRedirect):
-            # A slash more or less is another path: nobody is sent elsewhere.
+        if isinstance(incoming.routing_exception, RequestRedirect):
+            # A path with an additional or missing slash is another path: there are no redirects.
             raise not_found()
-        if asked.method in _WRITES and view is not None:
+        if incoming.method in _WRITES and view is not None:
             # Before the body is looked at (Oryx's rule).
             if not getattr(view, "reads", False) and read_only():
                 raise ApiError(403, "read_only", "Serving Layer is read-only")
             keep_body()
 
     def after(self, response: LeanResponse) -> LeanResponse:
-        asked: Request = request._get_current_object()  # type: ignore[attr-defined]
-        kept = g._get_current_object()
-        response.added = _common_headers(kept)
-        if "HTTP_ACCEPT_ENCODING" in asked.environ:
+        incoming: Request = request._get_current_object()  # type: ignore[attr-defined]
+        request_globals = g._get_current_object()
+        response.added = _common_headers(request_globals)
+        if "HTTP_ACCEPT_ENCODING" in incoming.environ:
             _compress(response)
-        route = asked.url_rule.rule if asked.url_rule else "none"
-        seconds = time.perf_counter() - kept.started
-        self.metrics.answered(asked.method, route, response.status_code, seconds)
+        route = incoming.url_rule.rule if incoming.url_rule else "none"
+        seconds = time.perf_counter() - request_globals.started
+        self.metrics.answered(incoming.method, route, response.status_code, seconds)
         return response
 
 
-def _common_headers(kept: Any) -> list[tuple[str, str]]:
-    headers = [("X-Request-Id", kept.request_id), ("X-Content-Type-Options", "nosniff")]
-    snapshot = kept.get("snapshot")
+def _common_headers(request_globals: Any) -> list[tuple[str, str]]:
+    headers = [("X-Request-Id", request_globals.request_id), ("X-Content-Type-Options", "nosniff")]
+    snapshot = request_globals.get("snapshot")
     if snapshot is not None:
         if snapshot.generation is not None:
             headers.append(("X-Model-Generation", str(snapshot.generation)))
@@ -138,7 +142,7 @@ def _common_headers(kept: Any) -> list[tuple[str, str]]:
 
 
 def _compress(response: Response) -> None:
-    """Compress a reply as ``Accept-Encoding`` asks; ``deflate`` in zlib's frame."""
+    """Compress a reply by ``Accept-Encoding``; ``deflate`` means zlib's format."""
     size = response.content_length or 0
     if size < COMPRESS_FROM or (response.mimetype or "").startswith("image/"):
         return

@@ -1,4 +1,4 @@
-"""The family that the configuration names, with the defaults for what its module leaves out."""
+"""Loads the serving part of the configured family and adds the defaults of optional names."""
 
 from __future__ import annotations
 

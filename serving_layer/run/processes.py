@@ -1,10 +1,11 @@
-"""Several workers: processes that answer on one port.
+"""Supervises workers: processes that answer on one port.
 
-The parent reserves the port and makes the application; workers are forked from it, so that what
-it has imported is in memory once.  Each listens by itself, so that the system deals connections
-out evenly and none to one that is gone or not ready.  The parent answers nothing: it starts a
-worker anew that has ended, passes signals on, and has no thread, as forking demands: those of
-the Kafka clients may outlive them.
+The parent reserves the port and creates the application; workers are forked from it, so that
+imported modules are in memory once.  Each worker has a listening socket of its own, so that the
+kernel distributes connections evenly, and only to workers that are alive and ready.  The parent
+answers no requests: it restarts workers that have ended and forwards signals.  It has no threads,
+because forking requires that; therefore code that uses Kafka clients, whose threads may outlive
+them, runs in a process of its own (:func:`run_apart`).
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from common.telemetry.logs import OneLine
 
 log = logging.getLogger(__name__)
 
-#: A worker may end so often within so many seconds before the service ends.
+#: The service ends when one worker ends this many times within this many seconds.
 MAX_ENDS = 5
 WITHIN_SECONDS = 60.0
-#: Before a worker is started anew; twice as long each time.
+#: Delay before a worker is restarted; doubled each time.
 BACK_OFF_SECONDS = 0.5
 
-#: Between two looks whether the parent is still there.
-LOOK_SECONDS = 1.0
+#: Interval of checking that the parent is alive.
+PARENT_CHECK_SECONDS = 1.0
 
 _FORK = multiprocessing.get_context("fork")
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -46,10 +47,10 @@ class Supervisor:
     Parameters
     ----------
     workers : int
-        How many.
+        Number of workers.
     work : callable
-        Called with the worker's number in a process of its own; returns its exit code, when it
-        has been told to stop.
+        Called with the worker's number in the worker's process; returns its exit code when the
+        worker is stopped.
     on_end : callable
         Called with a worker's number when it has ended and is about to be started anew.
     back_off_seconds : float
@@ -79,14 +80,15 @@ class Supervisor:
         Returns
         -------
         int
-            0 if all workers have stopped as they were told to, else 1.
+            0 if all workers have stopped normally, else 1.
         """
-        for one in _SIGNALS:
-            signal.signal(one, self._stop)
-        left = [thread.name for thread in threading.enumerate()][1:]
-        if left:
-            log.warning("threads that do not run in the workers: %s", ", ".join(left))
-        # What has been made until now stays: the collector would write to all of it.
+        for signal_number in _SIGNALS:
+            signal.signal(signal_number, self._stop)
+        thread_names = [thread.name for thread in threading.enumerate()][1:]
+        if thread_names:
+            log.warning("threads that do not run in the workers: %s", ", ".join(thread_names))
+        # Existing objects are exempt from garbage collection, which would write to their pages and
+        # so copy them in every worker.
         gc.collect()
         gc.freeze()
         for number in self._numbers:
@@ -101,10 +103,10 @@ class Supervisor:
         return self._code
 
     def _start(self, number: int, delay: float = 0.0) -> None:
-        # A signal is for the parent: it waits until the worker is known, or is one.
+        # Signals are blocked until the parent knows the worker and the worker has its own handlers.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         process = _FORK.Process(
-            target=self._become, args=(number, delay), name=f"worker-{number}", daemon=True
+            target=self._run_worker, args=(number, delay), name=f"worker-{number}", daemon=True
         )
         process.start()
         self._running[number] = process
@@ -112,14 +114,16 @@ class Supervisor:
             process.terminate()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
-    def _become(self, number: int, delay: float) -> None:
-        """Be a worker."""
-        for one in _SIGNALS:
-            signal.signal(one, signal.SIG_DFL)
+    def _run_worker(self, number: int, delay: float) -> None:
+        """Run a worker, in its process."""
+        for signal_number in _SIGNALS:
+            signal.signal(signal_number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         for handler in logging.getLogger().handlers:
             handler.setFormatter(OneLine(f"worker {number}"))
-        threading.Thread(target=_follow, args=(self._pid,), name="follow", daemon=True).start()
+        threading.Thread(
+            target=_stop_without_parent, args=(self._pid,), name="follow", daemon=True
+        ).start()
         time.sleep(delay)
         sys.exit(self._work(number))
 
@@ -130,8 +134,8 @@ class Supervisor:
 
     def _ended(self, number: int, code: int) -> None:
         if self._stopping:
-            # One that had not begun to take requests dies of the signal.
-            if code not in (0, *(-one for one in _SIGNALS)):
+            # A worker that has not begun to take requests is killed by the signal.
+            if code not in (0, *(-signal_number for signal_number in _SIGNALS)):
                 log.error("worker %d ended with code %d", number, code)
                 self._code = EXIT_FAILED
             return
@@ -150,15 +154,15 @@ class Supervisor:
 
 
 def run_apart(run: Callable[[], int]) -> int:
-    """Return what `run` returns in a process of its own; the threads that it starts end there."""
+    """Call `run` in a process of its own, so that no threads of it remain; return its result."""
     process = _FORK.Process(target=lambda: sys.exit(run()), daemon=True)
     process.start()
     process.join()
     return process.exitcode or 0
 
 
-def _follow(parent: int) -> None:
-    """Stop this process when its parent has gone: nobody else would."""
+def _stop_without_parent(parent: int) -> None:
+    """Stop this process when its parent has died."""
     while os.getppid() == parent:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(PARENT_CHECK_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)

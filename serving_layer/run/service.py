@@ -1,4 +1,4 @@
-"""What a process of the serving layer runs: alone, or as one of several workers."""
+"""The parts of a serving process: application, consumer, HTTP server; alone or as a worker."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from flask import Flask
-
 from common.broker import open_broker
 from common.config import Settings
 from common.store.generations import ModelStore
 from serving_layer.events.producer import LazyProducer
+from serving_layer.http.lean import LeanFlask
 from serving_layer.model.consumer import Consumer
 from serving_layer.model.generations import Sources
 from serving_layer.operations.worker_status import State, WorkerStatus
@@ -29,22 +28,22 @@ from serving_layer.transport.tls import Certificate
 
 log = logging.getLogger(__name__)
 
-#: Between two reports of a worker.
+#: Interval of a worker's reports.
 REPORT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class Service:
-    """The application with what it stands on; no thread runs and no connection is open yet."""
+    """The application with its consumer and producer; without threads and connections at first."""
 
     settings: Settings
-    app: Flask
+    app: LeanFlask
     consumer: Consumer
     producer: LazyProducer | None
 
     @classmethod
     def of(cls, settings: Settings) -> Service:
-        """Make the application that the configuration describes.
+        """Create the service that the configuration describes.
 
         Raises
         ------
@@ -63,13 +62,13 @@ class Service:
 
     @property
     def metrics(self) -> Metrics:
-        """What ``/metrics`` tells."""
+        """The application's metrics."""
         found: Metrics = self.app.extensions["gemsbok-metrics"]
         return found
 
     @property
     def state(self) -> State:
-        """What a worker that takes requests says of itself."""
+        """The state of a worker that takes requests."""
         if self.app.extensions["gemsbok"].draining.is_set():
             return State.AWAY
         with self.app.app_context():
@@ -78,15 +77,15 @@ class Service:
     def run(
         self, listen: Callable[[], socket.socket], certificate: Certificate | None = None
     ) -> None:
-        """Serve until told to stop.
+        """Serve until a signal stops the process.
 
         Parameters
         ----------
         listen : callable
-            Returns a socket that listens, once requests are to be taken; the model is being
-            loaded meanwhile.
+            Returns a listening socket when requests are to be taken; the model is loaded
+            meanwhile.
         certificate : Certificate, optional
-            What HTTPS is served with.
+            The certificate for HTTPS.
         """
         self.consumer.start()
         try:
@@ -99,48 +98,48 @@ class Service:
 
 @dataclass
 class Worker:
-    """One of several workers: a service that tells the others how it is.
+    """One of several workers: a service that reports its state to the others.
 
     Parameters
     ----------
     service : Service
-        What it runs.
-    board : WorkerStatus
-        Where it tells it.
+        The service that it runs.
+    statuses : WorkerStatus
+        The shared states of all workers.
     number : int
         The worker's number, from 1.
     """
 
     service: Service
-    board: WorkerStatus
+    statuses: WorkerStatus
     number: int
     _taking: bool = field(default=False, init=False)
 
     def run(self, reserved: socket.socket, certificate: Certificate | None) -> None:
-        """Serve until told to stop.
+        """Serve until a signal stops the process.
 
         Parameters
         ----------
         reserved : socket
-            From :func:`serving_layer.transport.server.reserve`.
+            From :func:`serving_layer.transport.sockets.reserve`.
         certificate : Certificate or None
-            What HTTPS is served with.
+            The certificate for HTTPS.
         """
-        self._taking = self.number not in self.board.those(State.AWAY)
+        self._taking = self.number not in self.statuses.workers_in(State.AWAY)
         threading.Thread(target=self._report, name="report", daemon=True).start()
         self.service.run(lambda: self._join(reserved), certificate)
 
     def _join(self, reserved: socket.socket) -> socket.socket:
-        """Listen; in place of another not before the model is loaded, unless none can answer."""
+        """Listen; a restarted worker waits for its model first, while others can answer."""
         while not self._taking and self.service.state != State.READY:
-            self._taking = not self.board.those(State.READY)
+            self._taking = not self.statuses.workers_in(State.READY)
             time.sleep(REPORT_SECONDS)
         self._taking = True
         return join(reserved)
 
     def _report(self) -> None:
         while True:
-            self.board.note(self.number, self.service.state if self._taking else State.AWAY)
+            self.statuses.note(self.number, self.service.state if self._taking else State.AWAY)
             try:
                 self.service.metrics.tell(self.number)
             except OSError as error:

@@ -1,4 +1,4 @@
-"""Top-N: the rows of a factor matrix with the largest inner product or cosine with a query."""
+"""Top-N by inner product or cosine, exact and approximate; import the names below from here."""
 
 from __future__ import annotations
 

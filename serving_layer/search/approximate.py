@@ -1,4 +1,4 @@
-"""Top-N that is approximate where that pays, and exact until then and wherever it must be."""
+"""Top-N search that is approximate for large matrices, and exact otherwise."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from serving_layer.search.request_batcher import RequestBatcher
 
 log = logging.getLogger(__name__)
 
-#: By how much the rows must have grown for another attempt where one came to nothing.
+#: Growth of the number of rows after which a failed build is attempted again.
 _GROWN = 1.5
-#: Rows of cells that are scored in a fraction of a millisecond.
+#: Number of rows that are scored in a fraction of a millisecond.
 _FEW_ROWS = 65_536
 _MEASURES = {False: "inner product", True: "cosine"}
 
 
 @dataclass(frozen=True)
 class Approximation:
-    """What is wanted of approximate answers.
+    """Requirements for approximate answers.
 
     Attributes
     ----------
     above_rows : int
-        Up to this many rows all answers are exact.
+        Number of rows up to which all answers are exact.
     recall : float
-        Share of an exact answer that an approximate one has to have.
+        Smallest share of the exact answer in an approximate one.
     seed : int
-        Of the samples.
+        Seed of the samples.
     """
 
     above_rows: int
@@ -46,60 +46,63 @@ class Approximation:
 
 
 class ApproximateIndex:
-    """Answers as :class:`ExactIndex` does, from an inverted file where one stands.
+    """Answers queries from an inverted file (IVF) if there is one, and by exact scans otherwise.
 
-    It is built in the background, for cosines when they are first asked for, and built anew
-    when much has changed.  An answer is never shorter than the exact one, its scores are
-    exact, and a changed vector is found at once; only rows may be missed, of which a sample
-    of queries shows at each build how few.
+    A background thread builds the inverted file for inner products immediately, and for cosines
+    at the first such query; it rebuilds it after many changes.  Answers are as long as exact ones
+    and have exact scores, and changed vectors are found immediately.  Only rows may be missing;
+    each build measures the recall on a sample of queries.
 
     Parameters
     ----------
     exact : ExactIndex
-        Has the factors, and answers what an inverted file cannot.
-    askers : callable
-        Returns vectors like those that inner products are asked for with, shape (q, k).
-    wanted : Approximation
-        When, and how well.
+        Has the factors, and answers the queries that the inverted file cannot.
+    sample_queries : callable
+        Returns vectors typical of inner-product queries, shape (q, k).
+    requirements : Approximation
+        When answers may be approximate, and their recall.
     """
 
     def __init__(
-        self, exact: ExactIndex, askers: Callable[[], Vectors], wanted: Approximation
+        self,
+        exact: ExactIndex,
+        sample_queries: Callable[[], Vectors],
+        requirements: Approximation,
     ) -> None:
         self._exact = exact
         self._scans = RequestBatcher(exact.top_n)
-        self._askers = askers
-        self._wanted = wanted
+        self._sample_queries = sample_queries
+        self._requirements = requirements
         self._lock = threading.Lock()
         self._background = ThreadPoolExecutor(1, "top-n-build")
-        self._standing: dict[bool, IvfIndex] = {}
-        self._tried: dict[bool, int] = {}
+        self._indexes: dict[bool, IvfIndex] = {}
+        self._tried_rows: dict[bool, int] = {}
         self._building: set[bool] = set()
         self._build_if_due(cosine=False)
 
     def ask(self, query: Query) -> Top:
-        """Return rows and scores, as :class:`ExactIndex`; any number of threads may ask."""
+        """Return rows and scores, as :class:`ExactIndex`; any number of threads may call it."""
         self._build_if_due(query.cosine)
-        inverted = self._standing.get(query.cosine)
-        found = inverted.best(query) if inverted is not None else None
-        return self._scans.ask(query) if found is None else found
+        index = self._indexes.get(query.cosine)
+        top = index.best(query) if index is not None else None
+        return self._scans.ask(query) if top is None else top
 
     def stands(self, cosine: bool = False) -> bool:
-        """Whether answers by this measure are approximate now."""
-        return cosine in self._standing
+        """Whether answers by this measure are currently approximate."""
+        return cosine in self._indexes
 
     def standing(self, cosine: bool = False) -> IvfIndex | None:
         """Return what gives the approximate answers by this measure; None where they are exact."""
-        return self._standing.get(cosine)
+        return self._indexes.get(cosine)
 
     def is_quick(self, n: int) -> bool:
-        """Whether `n` rows by inner product, excluded ones among them, take a look at few."""
-        inverted = self._standing.get(False)
-        return inverted is not None and inverted.n_looked_at(n) <= _FEW_ROWS
+        """Whether a query for `n` rows by inner product, exclusions included, scores few rows."""
+        index = self._indexes.get(False)
+        return index is not None and index.n_scored(n) <= _FEW_ROWS
 
     @property
     def building(self) -> bool:
-        """Whether it is being found out now if answers can be approximate."""
+        """Whether a build is in progress."""
         return bool(self._building)
 
     def _build_if_due(self, cosine: bool) -> None:
@@ -114,43 +117,47 @@ class ApproximateIndex:
     def _due(self, cosine: bool) -> bool:
         if cosine in self._building:
             return False
-        standing = self._standing.get(cosine)
-        if standing is not None:
-            return standing.stale
+        index = self._indexes.get(cosine)
+        if index is not None:
+            return index.stale
         n_rows = len(self._exact.factors.matrix)
-        least = max(self._wanted.above_rows + 1, _GROWN * self._tried.get(cosine, 0), DEPTHS[-1])
+        least = max(
+            self._requirements.above_rows + 1, _GROWN * self._tried_rows.get(cosine, 0), DEPTHS[-1]
+        )
         return n_rows >= least
 
     def _build(self, cosine: bool) -> None:
         started = time.perf_counter()
-        self._tried[cosine] = len(self._exact.factors.matrix)
-        inverted = IvfIndex(self._exact, cosine)
+        self._tried_rows[cosine] = len(self._exact.factors.matrix)
+        index = IvfIndex(self._exact, cosine)
         try:
-            self._exchange(cosine, inverted, self._succeeds(inverted, cosine))
+            self._exchange(cosine, index, self._succeeds(index, cosine))
         finally:
             self._building.discard(cosine)
             return_freed_memory()
         log.info(
             "top-N by %s over %d rows is %s, found out in %.1f s (cells looked into, by depth: %s)",
             _MEASURES[cosine],
-            self._tried[cosine],
-            f"approximate with recall {self._wanted.recall}" if self.stands(cosine) else "exact",
+            self._tried_rows[cosine],
+            f"approximate with recall {self._requirements.recall}"
+            if self.stands(cosine)
+            else "exact",
             time.perf_counter() - started,
-            inverted.probes,
+            index.probes,
         )
 
-    def _succeeds(self, inverted: IvfIndex, cosine: bool) -> bool:
-        queries = self._exact.factors.matrix.vectors if cosine else self._askers()
+    def _succeeds(self, index: IvfIndex, cosine: bool) -> bool:
+        queries = self._exact.factors.matrix.vectors if cosine else self._sample_queries()
         try:
-            return inverted.build(queries, self._wanted.recall, self._wanted.seed)
+            return index.build(queries, self._requirements.recall, self._requirements.seed)
         except Exception:
             log.exception("approximate top-N by %s cannot be built", _MEASURES[cosine])
             return False
 
-    def _exchange(self, cosine: bool, inverted: IvfIndex, stands: bool) -> None:
-        unused = [self._standing.pop(cosine, None), None if stands else inverted]
-        if stands:
-            self._standing[cosine] = inverted
-        for one in unused:
-            if one is not None:
-                one.close()
+    def _exchange(self, cosine: bool, built: IvfIndex, usable: bool) -> None:
+        unused = [self._indexes.pop(cosine, None), None if usable else built]
+        if usable:
+            self._indexes[cosine] = built
+        for index in unused:
+            if index is not None:
+                index.close()

@@ -1,4 +1,4 @@
-"""Rows changed since they were last given to an index, kept apart and scanned whole."""
+"""The rows that have changed since the last merge into an index, for exact scans."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from serving_layer.search.live import LiveFactors, RowNumbers, Vectors
 _SMALLEST_CAPACITY = 64
 
 
-class Kept(NamedTuple):
-    """What is kept at one moment; it never changes, so that it is scanned without a lock.
+class Snapshot(NamedTuple):
+    """An immutable snapshot of the buffer, which is scanned without a lock.
 
     Attributes
     ----------
     rows : ndarray of int64, shape (n,)
-        Row numbers; one that was written again comes again.
+        Row numbers; a row that was written again occurs again.
     vectors : ndarray of float32, shape (n, k)
         Their vectors.
     superseded : int
-        For how many of them a later one stands.
+        Number of entries that a later entry of the same row replaces.
     """
 
     rows: RowNumbers
@@ -34,74 +34,75 @@ class Kept(NamedTuple):
 
 
 class DeltaBuffer:
-    """The rows of some factors that have changed, with their vectors as they are now.
+    """The changed rows of factors with their current vectors.
 
-    The thread that writes the factors calls :meth:`extend` and :meth:`settle`; any number read
-    :attr:`kept`; all else is for one thread at a time, whoever holds the lock of the index.
+    The thread that writes the factors calls :meth:`extend` and :meth:`settle`; any number of
+    threads read :attr:`snapshot`; all other methods require the index's lock.
 
     Parameters
     ----------
     n_factors : int
         Length of a vector.
     on_written : bound method
-        Called on the writing thread, without any lock, after each write.  It is held weakly:
-        what is followed must not keep alive who follows.
+        Called in the writing thread, without a lock, after each write.  The reference is weak,
+        so that the factors do not keep the index alive.
     """
 
     def __init__(self, n_factors: int, on_written: Callable[[], None]) -> None:
         self._on_written = weakref.WeakMethod(on_written)
         self._touched: deque[int] = deque()
-        # Where the newest vector of each row is; vectors are appended and never overwritten.
+        # Position of each row's newest vector; vectors are appended and never overwritten.
         self._slots: dict[int, int] = {}
         self._n_old = 0
         self._rows = np.zeros(_SMALLEST_CAPACITY, np.int64)
         self._vectors = np.zeros((_SMALLEST_CAPACITY, n_factors), np.float32)
-        self.kept = Kept(self._rows[:0], self._vectors[:0], 0)
+        self.snapshot = Snapshot(self._rows[:0], self._vectors[:0], 0)
 
     def __len__(self) -> int:
-        """Return the number of rows kept."""
+        """Return the number of distinct rows in the buffer."""
         return len(self._slots)
 
     @property
     def n_fresh(self) -> int:
-        """How many vectors have come since :meth:`keep`."""
-        return len(self.kept.rows) - self._n_old
+        """Number of vectors added since :meth:`keep`."""
+        return len(self.snapshot.rows) - self._n_old
 
     def extend(self, rows: Iterable[int]) -> None:
-        """Take note of rows that are about to be written."""
+        """Add rows that are about to be written."""
         self._touched.extend(rows)
 
     def settle(self) -> None:
-        """Tell who follows that they have been written."""
+        """Call `on_written`: the rows have been written."""
         on_written = self._on_written()
         if on_written is not None:
             on_written()
 
     def refresh(self, factors: LiveFactors, scaled: Callable[[Vectors], Vectors]) -> None:
-        """Take over the vectors of all writes that have ended, as `scaled` returns them."""
+        """Read the vectors of all completed writes and add them, scaled by `scaled`."""
         if not self._touched:
             return
         rows = {self._touched.popleft() for _ in range(len(self._touched))}
         with factors.watch() as unfinished:
-            known = [row for row in rows if row < len(factors.matrix)]
-            vectors = factors.take(np.array(known, np.int64))
-        # These may have been read before they were written.
+            written = [row for row in rows if row < len(factors.matrix)]
+            vectors = factors.take(np.array(written, np.int64))
+        # These rows may have been read before they were written: read them again next time.
         self._touched.extend(rows.intersection(unfinished))
-        first, end = len(self.kept.rows), len(self.kept.rows) + len(known)
+        first = len(self.snapshot.rows)
+        end = first + len(written)
         self._reserve(end)
-        self._rows[first:end] = known
+        self._rows[first:end] = written
         self._vectors[first:end] = scaled(vectors)
-        self._slots.update(zip(known, range(first, end), strict=True))
+        self._slots.update(zip(written, range(first, end), strict=True))
         self._publish(end)
 
     def fresh(self) -> tuple[RowNumbers, Vectors]:
-        """Return the rows that have changed since :meth:`keep`, and their vectors."""
+        """Return the rows changed since :meth:`keep`, and their vectors."""
         slots = self._newest()
         slots = slots[slots >= self._n_old]
         return self._rows[slots], self._vectors[slots]
 
     def keep(self, stay: NDArray[np.bool_]) -> None:
-        """Forget those of :meth:`fresh` that are not marked."""
+        """Drop the rows of :meth:`fresh` that `stay` does not mark."""
         slots = self._newest()
         fresh = slots >= self._n_old
         slots = np.concatenate([slots[~fresh], slots[fresh][stay]])
@@ -114,7 +115,7 @@ class DeltaBuffer:
         return np.sort(np.fromiter(self._slots.values(), np.int64, len(self._slots)))
 
     def _publish(self, end: int) -> None:
-        self.kept = Kept(self._rows[:end], self._vectors[:end], end - len(self._slots))
+        self.snapshot = Snapshot(self._rows[:end], self._vectors[:end], end - len(self._slots))
 
     def _reserve(self, n_rows: int) -> None:
         missing = n_rows - len(self._rows)

@@ -1,17 +1,17 @@
-"""Exact top-N by a pruned scan of the whole matrix.
+"""Exact top-N by a pruned scan of the complete matrix.
 
-One pass in float32 computes the products block by block, while a block lies in the cache, and
-keeps only the maximum of each *group* of rows.  The n-th largest of these maxima is a score that
-at least n rows reach, so that only groups which come near it can hold one of the n best; their
-rows alone are then scored in float64 and ordered.
+One pass in float32 computes the scores block by block, in blocks that fit the CPU's cache, and
+keeps only the maximum of each *group* of rows.  At least n rows reach the n-th largest of these
+maxima, t, so that only groups with a maximum near or above t can contain one of the n best rows.
+Only the rows of these groups are then scored in float64 and sorted.
 
-How near is near: a float32 product of k terms differs from the true one by at most
-k·u/(1 - k·u) times both norms (u = 2⁻²⁴; Higham, Accuracy and Stability of Numerical
-Algorithms, section 3.1), in whatever order it is summed.  With E such an error, n rows have a
-true score of at least t - E where t is that n-th maximum, so one of the n best has a computed
-score of at least t - 2E.  The answer is thus that of scoring every row in float64, and it does
-not depend on which queries share a pass, on the number of threads, or on the BLAS.  A row that
-is written during the pass counts by one of its vectors, never by a mixture.
+Error bound: an inner product of k terms in float32 differs from the exact one by at most
+E = k·u/(1 - k·u) times both norms (u = 2⁻²⁴), for every order of summation (Higham, Accuracy and
+Stability of Numerical Algorithms, section 3.1).  At least n rows have an exact score of at least
+t - E, so each of the n best has a computed score of at least t - 2E.  The answer therefore equals
+that of scoring every row in float64.  It does not depend on the queries that share the pass, the
+number of threads, or the BLAS.  A row that is written during the pass is scored by its old or its
+new vector, never by a mixture.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from serving_layer.search.live import (
 )
 from serving_layer.search.query import Query, Top, direction, top_of
 
-#: Bytes of a block's scores: they are written and read again while they lie in the cache.
+#: Bytes of a block's scores, which must fit the CPU's cache.
 _SCORE_BYTES = 1024 * 1024
 _BLOCK_ROWS = (8192, 32_768)
-#: Up to this many factors OpenBLAS multiplies rows by queries faster than queries by rows, 1.5
-#: to 2 times at 50 factors; above it is the other way round, by as much.
+#: Up to this many factors, OpenBLAS multiplies rows by queries faster than queries by rows (1.5
+#: to 2 times at 50 factors); above, it is slower by as much.
 _ROWS_FIRST_FACTORS = 100
-#: Rows of a group at most.  Larger groups are fewer to look through and more to score again.
+#: Largest group.  Larger groups give fewer maxima to search, and more rows to score again.
 _GROUP_ROWS = 128
-#: Groups for each row wanted, at least: with fewer the bound would prune little.
+#: Smallest number of groups per requested row; fewer would prune little.
 _GROUPS_PER_RESULT = 8
 #: Bytes of all group maxima of one pass; queries that need more are answered in several.
 MAXIMA_BYTES = 64 * 1024 * 1024
@@ -55,10 +55,10 @@ _UNIT_ROUNDOFF = 2.0**-24
 
 @dataclass(frozen=True)
 class _Plan:
-    """How the rows are divided.
+    """The division of the rows into blocks and groups.
 
     Row ``b * block + g + i * groups`` is member i of group g of block b: the members of a group
-    lie apart, so that the maxima of all groups are taken by long vector operations.
+    are interleaved, so that the maxima of all groups are computed by long vector operations.
     """
 
     n_rows: int
@@ -74,7 +74,7 @@ class _Plan:
         return self.block // self.groups
 
     def rows_of(self, groups: RowNumbers) -> RowNumbers:
-        """Return all rows of some groups."""
+        """Return all rows of the given groups."""
         first = groups // self.groups * self.block + groups % self.groups
         rows = (first[:, np.newaxis] + self.groups * np.arange(self.members)).ravel()
         return np.asarray(rows[rows < self.n_rows])
@@ -82,20 +82,20 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Scan:
-    """What one pass is made over.
+    """Input and output of one pass.
 
     Attributes
     ----------
     queries : ndarray of float32, shape (q, k)
-        Of length 1 each, so that no product overflows; cosine queries come last.
+        Scaled to length 1, so that no product overflows; cosine queries come last.
     n_products : int
-        How many of them are compared by inner product.
+        Number of queries by inner product.
     inverse_norms : ndarray of float32, shape (rows,), or None
-        None where no query is compared by cosine.
+        None if no query is by cosine.
     excluded : (array, array)
         Query number and row of every exclusion, by ascending row.
     maxima : ndarray of float32, shape (q, blocks, groups)
-        What the pass computes.
+        The result: the largest score in each group.
     """
 
     plan: _Plan
@@ -109,14 +109,14 @@ class _Scan:
 
 @dataclass(frozen=True)
 class _Changed:
-    """Rows that have been written during a pass, and their groups.
+    """The rows written during a pass, and their groups.
 
     Attributes
     ----------
     rows, groups : ndarray of int64
-        Each row once; what is written after the pass is but read again.
+        Distinct rows written before the scoring in float64 began, and their groups.
     touched : list of int
-        All that are written, as long as the pass is being finished.
+        All rows written since the pass began; it still grows.
     """
 
     rows: RowNumbers
@@ -134,13 +134,13 @@ class _Changed:
 class ExactIndex:
     """Exact top-N over factors that change.
 
-    Our own threads share a pass, and the process serves many requests: BLAS's threads would only
-    wait for one another, so that BLAS is set to one thread for the whole process.
+    A thread pool of this class shares a pass, so BLAS's own threads would only compete for the
+    cores: BLAS is set to one thread for the whole process.
 
     Parameters
     ----------
     factors : LiveFactors
-        What is searched; always as it is now.
+        The factors to search.
     workers : int, optional
         Threads that share a pass; one for each core by default.
     maxima_bytes : int
@@ -157,28 +157,28 @@ class ExactIndex:
         threadpool_limits(limits=1, user_api="blas")
 
     def top_n(self, queries: Sequence[Query]) -> list[Top]:
-        """Answer queries in one pass, or in a few where it would take too much memory.
+        """Answer queries in one pass, or in several if one would take too much memory.
 
         Returns
         -------
         list of Top
-            For each query its best rows and their scores in float64: the highest first, of
-            equal ones the lower row; fewer than asked for where there are fewer.
+            For each query its best rows with their float64 scores, by descending score and
+            ascending row; fewer than requested if there are fewer.
         """
         answers: dict[int, Top] = {}
-        left = sorted(range(len(queries)), key=lambda at: queries[at].n)
-        while left:
+        remaining = sorted(range(len(queries)), key=lambda number: queries[number].n)
+        while remaining:
             vectors = self.factors.matrix.vectors
-            wanted = [queries[at].n for at in left]
+            wanted = [queries[at].n for at in remaining]
             at_once = _queries_at_once(len(vectors), wanted, self._maxima_bytes)
-            part, left = left[:at_once], left[at_once:]
+            part, remaining = remaining[:at_once], remaining[at_once:]
             part.sort(key=lambda at: queries[at].cosine)
             tops = self._pass([queries[at] for at in part])
             answers.update(zip(part, tops, strict=True))
-        return [answers[at] for at in range(len(queries))]
+        return [answers[number] for number in range(len(queries))]
 
     def scores(self, query: Query) -> Scores:
-        """Return the score of every row in float64, NaN for those excluded: shape (n_rows,)."""
+        """Return the float64 score of every row, NaN for excluded ones; shape (n_rows,)."""
         score = cosines if query.cosine else dots
         n_rows = len(self.factors.matrix)
         scores = np.empty(n_rows)
@@ -196,7 +196,9 @@ class ExactIndex:
             scan = self._scan(vectors, queries)
             self._run(scan)
             changed = _Changed.of(scan.plan, touched)
-            return [self._finish(scan, at, query, changed) for at, query in enumerate(queries)]
+            return [
+                self._finish(scan, number, query, changed) for number, query in enumerate(queries)
+            ]
 
     def _scan(self, vectors: Vectors, queries: list[Query]) -> _Scan:
         plan = _plan(len(vectors), len(queries), max(query.n for query in queries))
@@ -213,9 +215,9 @@ class ExactIndex:
         )
 
     def _run(self, scan: _Scan) -> None:
-        """Share the blocks among the workers; this thread is one of them."""
-        # Each takes the next block when it has done one: whoever loses his core to another
-        # thread for a while takes fewer.
+        """Share the blocks among the workers, of which this thread is one."""
+        # Each worker takes the next block when it is done with one, so that a worker that is
+        # descheduled takes fewer blocks.
         blocks = iter(range(scan.plan.n_blocks))
         n_others = min(self._workers, scan.plan.n_blocks) - 1
         others = [self._pool.submit(_scan_blocks, scan, blocks) for _ in range(n_others)]
@@ -223,11 +225,11 @@ class ExactIndex:
         for other in others:
             other.result()
 
-    def _finish(self, scan: _Scan, at: int, query: Query, changed: _Changed) -> Top:
-        """Score the rows again that may be among the best, and order them."""
-        maxima = scan.maxima[at].reshape(-1)
-        # A half-written vector may have raised its group's maximum, which proves nothing then;
-        # and it may itself have been hidden, so that it is scored again in any case.
+    def _finish(self, scan: _Scan, number: int, query: Query, changed: _Changed) -> Top:
+        """Score in float64 the rows that may be among the best, and sort them."""
+        maxima = scan.maxima[number].reshape(-1)
+        # A half-written vector may have raised its group's maximum, which then cannot count for
+        # the threshold; or its score may be too low, so that it is always scored again.
         proven = maxima.copy()
         proven[changed.groups] = -np.inf
         nth = len(proven) - query.n
@@ -246,8 +248,8 @@ class ExactIndex:
         return top_of(rows, scores, query.n)
 
     def _error(self, query: Query) -> float:
-        """Bound the error of a computed score, for a query of length 1."""
-        # Besides the k terms: the query's rounding, and a cosine's norm and its product.
+        """Return a bound of the error of a float32 score, for a query of length 1."""
+        # Four more terms: rounding of the query, and a cosine's norm, inverse and product.
         terms = len(query.vector) + 4
         gamma = terms * _UNIT_ROUNDOFF / (1 - terms * _UNIT_ROUNDOFF)
         underflow = terms * float(np.finfo(np.float32).tiny)
@@ -255,14 +257,14 @@ class ExactIndex:
 
 
 def _scan_blocks(scan: _Scan, blocks: Iterator[int]) -> None:
-    """Compute the group maxima of blocks, until there are no more."""
+    """Compute the group maxima of blocks from a shared iterator."""
     plan, n_queries = scan.plan, len(scan.queries)
     rows_first = scan.vectors.shape[1] <= _ROWS_FIRST_FACTORS
     scores = np.empty(
         (plan.block, n_queries) if rows_first else (n_queries, plan.block), np.float32
     )
     by_query = scores.T if rows_first else scores
-    who, rows = scan.excluded
+    query_numbers, rows = scan.excluded
     cuts = np.searchsorted(rows, np.arange(plan.n_blocks + 1) * plan.block)
     for block in blocks:
         start = block * plan.block
@@ -276,7 +278,7 @@ def _scan_blocks(scan: _Scan, blocks: Iterator[int]) -> None:
             by_query[scan.n_products :, :filled] *= scan.inverse_norms[part]
         by_query[:, filled:] = -np.inf
         inside = slice(cuts[block], cuts[block + 1])
-        by_query[who[inside], rows[inside] - start] = -np.inf
+        by_query[query_numbers[inside], rows[inside] - start] = -np.inf
         if rows_first:
             members = scores.reshape(plan.members, plan.groups, n_queries)
             scan.maxima[:, block] = members.max(axis=0).T
@@ -293,7 +295,7 @@ def _plan(n_rows: int, n_queries: int, n: int) -> _Plan:
 
 
 def _members(n_rows: int, n: int) -> int:
-    """Return how many rows a group has, where the `n` best are asked for."""
+    """Return the number of rows of a group, for queries for the `n` best."""
     return _power_of_two(min(_GROUP_ROWS, n_rows // (_GROUPS_PER_RESULT * n)))
 
 
@@ -305,18 +307,18 @@ def _queries_at_once(n_rows: int, wanted: Sequence[int], maxima_bytes: int) -> i
 
 
 def _power_of_two(number: int) -> int:
-    """Return the largest power of two that is not above `number`; 1 for less than 1."""
+    """Return the largest power of two up to `number`, at least 1."""
     return 1 << max(number.bit_length() - 1, 0)
 
 
 def _exclusions(queries: Sequence[Query], n_rows: int) -> tuple[RowNumbers, RowNumbers]:
     excluded = [_inside(query.exclude, n_rows) for query in queries]
-    who = np.repeat(np.arange(len(queries)), [len(rows) for rows in excluded])
+    query_numbers = np.repeat(np.arange(len(queries)), [len(rows) for rows in excluded])
     rows = np.concatenate(excluded)
     order = np.argsort(rows, kind="stable")
-    return who[order], rows[order]
+    return query_numbers[order], rows[order]
 
 
 def _inside(rows: NDArray[np.integer], n_rows: int) -> RowNumbers:
-    """Leave out what is no row: an id that was unknown, or has come since the pass began."""
+    """Drop numbers outside the rows: of unknown ids, and of rows appended during the pass."""
     return rows[(rows >= 0) & (rows < n_rows)].astype(np.int64)

@@ -1,8 +1,8 @@
-"""Factors that are scanned while they change: every vector that counts is a whole one.
+"""Factors that are scanned while they change, with detection of half-written rows.
 
-NumPy and BLAS read without any lock, so that a scan may meet a row half of which is the old
-vector and half the new.  :meth:`LiveFactors.watch` tells a scan afterwards which rows that may
-have happened to, so that those few can be read again.
+NumPy and BLAS read without a lock, so a scan may read a row that is half old and half new.
+:meth:`LiveFactors.watch` collects the rows to which this may have happened, so that the scan can
+read these rows again.
 """
 
 from __future__ import annotations
@@ -21,41 +21,41 @@ Vectors = NDArray[np.float32]
 Scores = NDArray[np.float64]
 RowNumbers = NDArray[np.int64]
 
-#: A vector shorter than this counts as zero where an angle is asked for: float32 cannot tell.
+#: For cosines, a shorter vector counts as zero, because its direction is lost in float32.
 SHORTEST = 1e-15
 
 _NORM_BLOCK = 65_536
 
 
 class Watcher(Protocol):
-    """Called with the rows that change, on the thread that writes."""
+    """Receives the rows that change; called in the writing thread."""
 
     def extend(self, rows: Iterable[int], /) -> None:
-        """Take note of rows that are about to be written."""
+        """Receive rows that are about to be written."""
 
     def settle(self) -> None:
-        """Learn that they have been written."""
+        """Receive the end of the write."""
 
 
 class Touched(list[int]):
-    """Rows that have changed during a scan."""
+    """The rows that have changed during a scan."""
 
     def settle(self) -> None:
-        """Do nothing: the scan asks when it has ended."""
+        """Do nothing: the scan reads the list when it has ended."""
 
 
 class LiveFactors:
-    """A factor matrix with the norms of its rows; one thread writes, any number scan.
+    """A factor matrix with the norms of its rows; one thread writes, any number of threads scan.
 
     Parameters
     ----------
     matrix : FactorMatrix
-        Taken over: from now on it is written through :meth:`set` and :meth:`set_many` alone.
+        The matrix; afterwards it must be written only through :meth:`set` and :meth:`set_many`.
 
     Attributes
     ----------
     largest_norm : float
-        No vector of the matrix is, or was, longer.
+        Upper bound of the norms of all present and past vectors.
     """
 
     def __init__(self, matrix: FactorMatrix) -> None:
@@ -75,7 +75,7 @@ class LiveFactors:
         return len(self._watchers)
 
     def set(self, id: str, vector: ArrayLike) -> int:
-        """Replace the vector of `id`, or append it; return its row; as :meth:`set_many`."""
+        """Replace or append the vector of `id` and return its row; raises as :meth:`set_many`."""
         return int(self.set_many([id], np.asarray(vector, np.float32)[np.newaxis])[0])
 
     def set_many(self, ids: Sequence[str], vectors: ArrayLike) -> RowNumbers:
@@ -84,7 +84,7 @@ class LiveFactors:
         Raises
         ------
         ValueError
-            As :meth:`FactorMatrix.set_many`; nothing has changed then.
+            As :meth:`FactorMatrix.set_many`; nothing is changed in this case.
         """
         values = np.asarray(vectors, np.float32)
         try:
@@ -99,30 +99,31 @@ class LiveFactors:
         return rows
 
     def _announce(self, rows: RowNumbers) -> None:
-        # The order matters: whoever starts to watch before a vector changes either finds its
-        # row among those being written, or is told of it.
+        # In this order: a watcher that is added before a vector changes either gets its row from
+        # `_writing` when it is added, or from this loop.
         self._writing = rows.tolist()
         for watcher in self._watchers:
             watcher.extend(self._writing)
 
     def inverse_norms(self, n_rows: int) -> Vectors:
-        """Return 1 / norm of the first `n_rows` rows, 0 where a vector is zero.
+        """Return 1 / norm of the first `n_rows` rows, 0 for zero vectors.
 
-        For pruning: a row that was appended a moment ago may have none yet, and is watched.
-        They are computed when they are first asked for: many deployments never ask for cosines.
+        They are for pruning only: the value of a row that is just being appended may be missing
+        (0), but such a row is watched.  They are computed at the first call, because many
+        deployments never need cosines.
         """
         with self._norms_lock:
             if self._inverse_norms is None:
                 blocks = map(_inverse, _blocks_of_norms(self.matrix.vectors))
                 self._inverse_norms = np.concatenate([np.zeros(0, np.float32), *blocks])
-            found = self._inverse_norms
-        if len(found) < n_rows:
-            found = np.concatenate([found, np.zeros(n_rows - len(found), np.float32)])
-        return found[:n_rows]
+            inverse = self._inverse_norms
+        if len(inverse) < n_rows:
+            inverse = np.concatenate([inverse, np.zeros(n_rows - len(inverse), np.float32)])
+        return inverse[:n_rows]
 
     @contextmanager
     def watch(self) -> Iterator[Touched]:
-        """Give a list that gathers the rows whose vectors change during the block."""
+        """Yield a list that collects the rows whose vectors change during the block."""
         touched = Touched()
         self.follow(touched)
         try:
@@ -131,33 +132,33 @@ class LiveFactors:
             self.unfollow(touched)
 
     def follow(self, watcher: Watcher) -> None:
-        """Tell `watcher` of every write that has not ended yet, and of all that follow."""
+        """Notify `watcher` of the write in progress and of all later ones."""
         with self._lock:
             self._watchers = (*self._watchers, watcher)
         watcher.extend(self._writing)
 
     def unfollow(self, watcher: Watcher) -> None:
-        """Tell `watcher` no more."""
+        """Stop notifying `watcher`."""
         with self._lock:
-            self._watchers = tuple(one for one in self._watchers if one is not watcher)
+            self._watchers = tuple(other for other in self._watchers if other is not watcher)
 
     def take(self, rows: RowNumbers) -> Vectors:
-        """Return a copy of some rows, shape (len(rows), n_factors), each of them whole."""
+        """Return a copy of rows, none of them half-written; shape (len(rows), n_factors)."""
         with self.watch() as touched:
             copy = self.matrix.vectors[rows]
             self.mend(copy, rows, touched)
         return copy
 
     def mend(self, copy: Vectors, rows: RowNumbers, touched: Iterable[int]) -> None:
-        """Read again those rows of a copy that may have changed while it was made."""
-        for at in np.flatnonzero(among(rows, np.fromiter(set(touched), np.int64))):
-            vector = self.matrix.get(self.matrix.ids[int(rows[at])])
+        """Read again the rows of a copy that may have changed while it was made."""
+        for position in np.flatnonzero(among(rows, np.fromiter(set(touched), np.int64))):
+            vector = self.matrix.get(self.matrix.ids[int(rows[position])])
             if vector is not None:
-                copy[at] = vector
+                copy[position] = vector
 
     def _set_norms(self, rows: RowNumbers, norms: Scores) -> None:
-        # The vectors stand already: who computes all norms before this has the lock finds them, or
-        # is put right here.
+        # The vectors are already written: a thread that computes all norms before this block has
+        # the lock either reads the new vectors, or its norms are corrected here.
         with self._norms_lock:
             if self._inverse_norms is None:
                 return
@@ -171,14 +172,14 @@ class LiveFactors:
 def dots(vectors: NDArray[np.floating], query: NDArray[np.floating]) -> Scores:
     """Return the inner products of rows with one vector, in float64.
 
-    Each row is summed by itself, so that a product never depends on which rows stand beside it.
+    Each row is summed separately, so that its product does not depend on the other rows.
     """
     wide = np.ascontiguousarray(vectors, np.float64)
     return np.asarray(np.einsum("ij,j->i", wide, query.astype(np.float64)))
 
 
 def cosines(vectors: NDArray[np.floating], query: NDArray[np.floating]) -> Scores:
-    """Return the cosines of rows with one vector, in float64; 0 where either counts as zero."""
+    """Return the cosines of rows with one vector, in float64; 0 if either vector counts as zero."""
     norms = np.sqrt(dots_with_self(vectors))
     length = float(np.linalg.norm(query.astype(np.float64)))
     products = dots(vectors, query)
@@ -192,18 +193,18 @@ def dots_with_self(vectors: NDArray[np.floating]) -> Scores:
     return np.asarray(np.einsum("ij,ij->i", wide, wide))
 
 
-def among(rows: RowNumbers, some: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Tell for each of `rows` whether it is among `some`, which are not many.
+def among(rows: RowNumbers, members: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Return for each of `rows` whether it is in `members`, a short array.
 
-    For the thousand rows of an answer and up to 200 others two to four times as fast as
+    For a thousand rows and up to 200 members it is two to four times as fast as
     :func:`numpy.isin`.
     """
-    if not len(some):
+    if not len(members):
         return np.zeros(len(rows), np.bool_)
-    ascending = np.sort(some)
-    at = np.searchsorted(ascending, rows)
-    at[at == len(ascending)] = 0
-    return np.asarray(ascending[at] == rows)
+    sorted_members = np.sort(members)
+    positions = np.searchsorted(sorted_members, rows)
+    positions[positions == len(sorted_members)] = 0
+    return np.asarray(sorted_members[positions] == rows)
 
 
 def norms_of(vectors: Vectors) -> Scores:

@@ -1,4 +1,4 @@
-"""What is asked of an index, what it answers, and pages that pass a filter."""
+"""Queries to an index, their results, and searches with a filter."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from numpy.typing import NDArray
 
 from serving_layer.search.live import SHORTEST, RowNumbers, Scores, Vectors
 
-#: Up to so many scores sorting is faster than to find out first which ones to sort.
-_SORTED_WHOLE = 1000
-#: How many times more rows are asked for where too few pass a filter.
+#: Up to this many scores, sorting all is faster than selecting the best first.
+_SORT_ALL = 1000
+#: Factor by which a search is widened if too few rows pass the filter.
 _WIDEN = 8
 
 
 @dataclass(frozen=True, eq=False)
 class Query:
-    """One question to an index.
+    """A query to an index.
 
     Attributes
     ----------
     vector : ndarray, shape (n_factors,)
-        What the rows are compared with; finite.
+        The query vector; finite.
     n : int
-        How many rows are wanted.
+        Number of rows requested.
     exclude : array of int
-        Rows that may not be in the answer, in any order.
+        Rows that must not be in the result, in any order.
     cosine : bool
         Whether rows are compared by cosine; by inner product otherwise.
     """
@@ -40,23 +40,23 @@ class Query:
 
 
 class Top(NamedTuple):
-    """Rows and their scores: the highest score first, of equal ones the lower row."""
+    """Rows and their scores, by descending score and ascending row."""
 
     rows: RowNumbers
     scores: Scores
 
 
 class Search(Protocol):
-    """Answers one question at a time, of any number of threads."""
+    """Answers queries of any number of threads, one query per call."""
 
     def ask(self, query: Query) -> Top:
         """Return the best rows."""
 
 
 def direction(vector: NDArray[np.floating], cosine: bool = False) -> Vectors:
-    """Return a query at length 1 in float32; what counts as a zero vector becomes zero.
+    """Return a query scaled to length 1 in float32; zero if it counts as a zero vector.
 
-    The order of the rows stays the same, and no product can overflow.
+    Scaling does not change the order of the rows, and prevents overflow.
     """
     exact = vector.astype(np.float64)
     largest = float(np.abs(exact).max(initial=0.0))
@@ -67,22 +67,22 @@ def direction(vector: NDArray[np.floating], cosine: bool = False) -> Vectors:
 
 
 def top_of(rows: RowNumbers, scores: Scores, n: int) -> Top:
-    """Return the `n` best of scored rows; rows whose score is NaN are no candidates.
+    """Return the `n` best rows; rows with the score NaN are left out.
 
     Parameters
     ----------
     rows : array of int64, shape (m,)
-        Row numbers, all different.
+        Distinct row numbers.
     scores : array of float64, shape (m,)
         Their scores.
     n : int
-        How many; fewer come back where there are fewer.
+        Number of rows to return; fewer if there are fewer.
     """
     candidates = np.flatnonzero(~np.isnan(scores))
-    if len(candidates) > max(n, _SORTED_WHOLE) and n > 0:
-        found = scores[candidates]
-        least = np.partition(found, len(found) - n)[len(found) - n]
-        candidates = candidates[found >= least]
+    if len(candidates) > max(n, _SORT_ALL) and n > 0:
+        known = scores[candidates]
+        least = np.partition(known, len(known) - n)[len(known) - n]
+        candidates = candidates[known >= least]
     order = np.lexsort((rows[candidates], -scores[candidates]))[:n]
     best = candidates[order]
     return Top(rows[best], scores[best])
@@ -91,21 +91,21 @@ def top_of(rows: RowNumbers, scores: Scores, n: int) -> Top:
 def search_allowed(
     search: Callable[[int], Top], n: int, allowed: Callable[[RowNumbers], NDArray[np.bool_]]
 ) -> Top:
-    """Return the `n` best rows that pass a filter, looking further down until there are enough.
+    """Return the `n` best rows that pass a filter; widen the search until there are enough.
 
     Parameters
     ----------
     search : callable
-        Returns the best rows, as many as it is told; fewer mean that there are no more.
+        Returns the given number of best rows; fewer mean that there are no more.
     n : int
-        How many rows that pass are wanted.
+        Number of rows to return.
     allowed : callable
-        Tells for row numbers which of them may be in the answer.
+        Returns for row numbers which of them may be in the result.
     """
-    asked = n
+    depth = n
     while True:
-        found = search(asked)
-        passed = np.flatnonzero(allowed(found.rows))[:n]
-        if len(passed) == n or len(found.rows) < asked:
-            return Top(found.rows[passed], found.scores[passed])
-        asked *= _WIDEN
+        top = search(depth)
+        positions = np.flatnonzero(allowed(top.rows))[:n]
+        if len(positions) == n or len(top.rows) < depth:
+            return Top(top.rows[positions], top.scores[positions])
+        depth *= _WIDEN

@@ -1,4 +1,4 @@
-"""A lock that many readers hold at once, or one writer alone."""
+"""A lock that many readers share, or one writer holds exclusively."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 
 class ReadWriteLock:
-    """``with lock:`` for a reader; ``with lock.alone():`` for the one writer.
+    """``with lock:`` for a reader; ``with lock.exclusive():`` for the only writer.
 
-    A writer waits for the readers inside, and keeps new ones out meanwhile.  Readers do not wait
-    for one another: waking a thread costs more than most of them take.
+    A writer waits for the current readers and blocks new ones.  Readers do not wait for one
+    another: waking a thread takes longer than most of their reads.
     """
 
     def __init__(self) -> None:
@@ -25,22 +25,22 @@ class ReadWriteLock:
         return self._closed
 
     def __enter__(self) -> None:
-        """Go in to read."""
+        """Acquire for reading; waits for a writer."""
         with self._changed:
             while self._closed:
                 self._changed.wait()
             self._readers += 1
 
     def __exit__(self, *error: object) -> None:
-        """Leave."""
+        """Release after reading."""
         with self._changed:
             self._readers -= 1
             if not self._readers:
                 self._changed.notify_all()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep all readers out; there may be one such block at a time."""
+    def exclusive(self) -> Iterator[None]:
+        """Acquire for writing; at most one thread may do so at a time."""
         with self._changed:
             self._closed = True
             while self._readers:

@@ -1,4 +1,4 @@
-"""Into how many cells a query has to look, found out by queries whose answers are known."""
+"""Determines the number of cells to search, from queries with known exact answers."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from numpy.typing import NDArray
 from serving_layer.search.candidates import Candidates
 from serving_layer.search.live import RowNumbers, Vectors
 
-#: Ranks down to which recall is promised; longer pages get an exact answer.
+#: Ranks down to which the recall is guaranteed; longer results are exact.
 DEPTHS = (10, 30, 100, 300)
-#: At each depth recall is that of so many ranks, the deepest: the first ones are found more
-#: easily, and known items may take them.
+#: Recall at a depth is measured on this many deepest ranks: lower ranks are easier to find, and
+#: may be taken by known items.
 _MEASURED_RANKS = 10
-#: Standard errors by which the sampled recall has to be above the one that is promised (95 %).
+#: Standard errors by which the measured recall must exceed the required one (95 % confidence).
 _STANDARD_ERRORS = 1.645
-#: Looking into more of the cells than this is no faster than an exact scan.
+#: Searching a larger share of the cells is no faster than an exact scan.
 _LARGEST_SHARE = 0.25
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Queries and their exact answers.
+    """Queries with their exact answers.
 
     Attributes
     ----------
     queries : ndarray of float32, shape (q, k)
-        Of length 1.
+        Queries of length 1.
     rows : ndarray of int64, shape (q, max(DEPTHS))
-        The best rows of each, the very best first.
+        The best rows of each query, by descending score.
     scanned : ndarray of int64
-        Rows that are found without any cell.
+        Rows that are scanned exactly and so always found.
     """
 
     queries: Vectors
@@ -42,43 +42,43 @@ class Truth:
     scanned: RowNumbers
 
     def probes(self, candidates: Candidates, recall: float) -> dict[int, int]:
-        """Return for each depth how many cells to look into; none where they would be too many.
+        """Return the number of cells to search for each depth at which the recall is reached.
 
         Parameters
         ----------
         candidates : Candidates
-            What is asked.
+            The inverted file.
         recall : float
-            Share of the exact answer that has to be among :func:`pool` candidates.
+            Smallest share of the exact answer among :func:`pool` candidates.
         """
         steps = _steps(int(_LARGEST_SHARE * candidates.n_cells))
-        found: dict[int, int] = {}
+        n_probes: dict[int, int] = {}
         for depth in DEPTHS:
-            # A deeper answer takes as many cells at least.
-            for n_probe in steps[steps.index(max(found.values(), default=1)) :]:
-                if self._surely_found(candidates, depth, n_probe) >= recall:
-                    found[depth] = n_probe
+            # A greater depth takes at least as many cells.
+            for n_probe in steps[steps.index(max(n_probes.values(), default=1)) :]:
+                if self._recall_bound(candidates, depth, n_probe) >= recall:
+                    n_probes[depth] = n_probe
                     break
-        return found
+        return n_probes
 
-    def _surely_found(self, candidates: Candidates, depth: int, n_probe: int) -> float:
-        """Return a bound below the recall, from what these queries have found."""
+    def _recall_bound(self, candidates: Candidates, depth: int, n_probe: int) -> float:
+        """Return a lower confidence bound of the recall of these queries."""
         deepest = self.rows[:, depth - _MEASURED_RANKS : depth]
-        found = candidates.search(self.queries, pool(depth), n_probe)
-        known = np.isin(deepest, self.scanned)
-        for at, rows in enumerate(found):
-            known[at] |= np.isin(deepest[at], rows)
-        shares: NDArray[np.float64] = known.mean(axis=1)
+        candidate_rows = candidates.search(self.queries, pool(depth), n_probe)
+        is_found = np.isin(deepest, self.scanned)
+        for number, rows in enumerate(candidate_rows):
+            is_found[number] |= np.isin(deepest[number], rows)
+        shares: NDArray[np.float64] = is_found.mean(axis=1)
         return float(shares.mean() - _STANDARD_ERRORS * shares.std() / math.sqrt(len(shares)))
 
 
 def pool(depth: int) -> int:
-    """Return how many candidates are scored again: bytes only nearly tell their order."""
+    """Return the number of candidates to score: quantized scores give only an approximate order."""
     return 2 * depth + 20
 
 
 def _steps(largest: int) -> list[int]:
-    """Return 1, 2, 3, 4, 6, 8, 12, … up to `largest`, and 1 in any case."""
+    """Return 1, 2, 3, 4, 6, 8, 12, … up to `largest`; at least 1."""
     steps = [1]
     for power in count(1):
         for step in (2**power, 3 * 2 ** (power - 1)):

@@ -1,4 +1,4 @@
-"""Concurrent requests gathered into one computation, for which the first waits a little."""
+"""Batches concurrent queries into one computation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ R = TypeVar("R")
 
 @dataclass(eq=False)
 class _Call(Generic[Q, R]):
-    """One thread's question, and what wakes the thread: an answer, or the turn to compute."""
+    """One thread's query; the event is set when it is answered, or when the thread must compute."""
 
     query: Q
     wake: threading.Event = field(default_factory=threading.Event)
@@ -25,24 +25,24 @@ class _Call(Generic[Q, R]):
 
 
 class RequestBatcher(Generic[Q, R]):
-    """Answers single questions through a function that answers many at once.
+    """Answers single queries through a function that answers many queries in one call.
 
-    One computation runs at a time; questions that arrive meanwhile form the next, made by the
-    first of them.  Those that have just been answered are likely to be followed by as many: for
-    them the next computation is held back, by a share of what the last one took.  Eight clients
-    that ask again and again are so answered together, not by one and seven in turn; one client
-    alone never waits.
+    One computation runs at a time.  Queries that arrive meanwhile form the next batch, which the
+    first of their threads computes.  Clients that have just been answered are likely to send their
+    next query, so the next computation waits for as many queries, up to a share of the last
+    computation's duration.  Eight clients in a loop are thus answered as one batch, and not
+    alternately as one and seven; a single client never waits.
 
     Parameters
     ----------
     compute : callable
-        Takes a list of questions and returns their answers in the same order.
+        Takes a list of queries and returns their answers in the same order.
     limit : int
-        Questions in one computation at most.
+        Largest number of queries in a batch.
     patience : float
-        How long company is waited for after a computation, as a share of what it took.
+        Longest wait for a full batch, as a share of the last computation's duration.
     clock : callable
-        Seconds, from any start.
+        Monotonic seconds.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class RequestBatcher(Generic[Q, R]):
         self._lock = threading.Lock()
         self._waiting: deque[_Call[Q, R]] = deque()
         self._busy = False
-        # Set once as many wait as are expected, which is given up after the deadline.
+        # Set once the expected number of queries waits; the deadline ends the wait.
         self._enough = threading.Event()
         self._expected = 1
         self._deadline = 0.0
@@ -70,13 +70,13 @@ class RequestBatcher(Generic[Q, R]):
         return len(self._waiting)
 
     def ask(self, query: Q) -> R:
-        """Return the answer to one question; raises what its computation raises."""
+        """Return the answer to one query; raises the computation's error."""
         call: _Call[Q, R] = _Call(query)
         with self._lock:
             self._waiting.append(call)
             first = not self._busy
             self._busy = True
-            self._tell_if_enough()
+            self._set_if_enough()
         if not first:
             call.wake.wait()
         if not call.done:
@@ -86,7 +86,7 @@ class RequestBatcher(Generic[Q, R]):
         return call.answer  # type: ignore[return-value]  # done without an error: it is set
 
     def _run(self) -> None:
-        """Compute what waits, up to the limit, and pass the turn on."""
+        """Compute one batch of waiting queries, and let the next thread compute."""
         self._enough.wait(max(0.0, self._deadline - self._clock()))
         with self._lock:
             self._enough.clear()
@@ -112,12 +112,12 @@ class RequestBatcher(Generic[Q, R]):
         with self._lock:
             self._expected = min(answered + len(self._waiting), self._limit)
             self._deadline = ended + self._patience * (ended - started)
-            self._tell_if_enough()
+            self._set_if_enough()
             if self._waiting:
                 self._waiting[0].wake.set()
             else:
                 self._busy = False
 
-    def _tell_if_enough(self) -> None:
+    def _set_if_enough(self) -> None:
         if len(self._waiting) >= self._expected:
             self._enough.set()

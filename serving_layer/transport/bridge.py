@@ -30,13 +30,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from serving_layer.http.errors import RETRY_SECONDS, ApiError
 from serving_layer.http.problem import PROBLEM_JSON, concerns, problem_of
 from serving_layer.http.request_id import request_id
-from serving_layer.transport.environ import environ_of
-from serving_layer.transport.quick import Quick
+from serving_layer.transport.environ import environ_of, put_body
+from serving_layer.transport.quick import is_quick
 from serving_layer.transport.request_threads import RequestThreads
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
-    from flask import Flask
+
+    from serving_layer.http.lean import LeanFlask
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ class Bridge:
 
     Parameters
     ----------
-    app : Flask
+    app : LeanFlask
         With all of its routes; called on a thread with the whole body in memory.
     limits : Limits
         How much to take on.
@@ -104,14 +105,13 @@ class Bridge:
 
     def __init__(
         self,
-        app: Flask,
+        app: LeanFlask,
         limits: Limits,
         on_refused: Callable[[str], None],
         context_path: str = "/",
     ) -> None:
-        self._app = app.wsgi_app
+        self._app = app
         self._context_path = context_path
-        self._quick = Quick(app, context_path)
         self._limits = limits
         self._on_refused = on_refused
         self._threads = RequestThreads(limits.threads)
@@ -143,15 +143,16 @@ class Bridge:
         if length > self._limits.body_bytes:
             message = f"the body has {length} bytes, {self._limits.body_bytes} are allowed"
             raise ApiError(413, "body_too_large", message)
-        if not length and self._quick.covers(scope):
-            return self._call(environ_of(scope, b""))
+        environ = environ_of(scope)
+        if not length and is_quick(self._app, scope, environ):
+            return self._call(environ)
         if self.in_flight > self._limits.waiting + self._limits.threads:
             raise _overloaded()
         body = b""
         try:
             if length:
                 body = await self._read(receive, length)
-            environ = environ_of(scope, body)
+                put_body(environ, body)
             return await self._threads.run(self._call, environ)
         finally:
             self._held -= len(body)
@@ -195,12 +196,12 @@ class Bridge:
             started[:] = [(status, headers)]
             return _no_write
 
-        chunks = self._app(environ, start_response)
+        chunks = self._app.wsgi_app(environ, start_response)
         try:
             body = b"".join(chunks)
         finally:
-            if hasattr(chunks, "close"):
-                chunks.close()
+            if (close := getattr(chunks, "close", None)) is not None:
+                close()
         status, headers = started[0]
         encoded = [(_sent_name(name), value.encode("latin-1")) for name, value in headers]
         return Reply(int(status[:3]), encoded, body)

@@ -1,4 +1,4 @@
-"""The WSGI environ of a request that has been read whole."""
+"""The WSGI environ of a request: of its head, and then of its body."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 NAMES = 256
 
 
-def environ_of(scope: MutableMapping[str, Any], body: bytes) -> WSGIEnvironment:
-    """Build the WSGI environ from an ASGI scope and the body.
+def environ_of(scope: MutableMapping[str, Any]) -> WSGIEnvironment:
+    """Build the WSGI environ of a request without a body from its ASGI scope.
 
-    ``REQUEST_URI`` is the path as it was sent: :class:`serving_layer.http.paths.RawPath` makes
+    ``REQUEST_URI`` is the path as it was sent: :func:`serving_layer.http.paths.read_path` makes
     ``PATH_INFO`` from it.
     """
     environ: WSGIEnvironment = {
@@ -34,13 +34,13 @@ def environ_of(scope: MutableMapping[str, Any], body: bytes) -> WSGIEnvironment:
         "REMOTE_PORT": scope["client"][1],
         "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope["scheme"],
-        "wsgi.input": io.BytesIO(body),
+        "wsgi.input": io.BytesIO(),
         "wsgi.errors": sys.stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": False,
         "wsgi.run_once": False,
         "wsgi.input_terminated": True,
-        "CONTENT_LENGTH": str(len(body)),
+        "CONTENT_LENGTH": "0",
     }
     for name, value in scope["headers"]:
         key = _key(name)
@@ -48,6 +48,12 @@ def environ_of(scope: MutableMapping[str, Any], body: bytes) -> WSGIEnvironment:
             text = value.decode("latin-1")
             environ[key] = f"{environ[key]},{text}" if key in environ else text
     return environ
+
+
+def put_body(environ: WSGIEnvironment, body: bytes) -> None:
+    """Give a request the body that has been read whole."""
+    environ["wsgi.input"] = io.BytesIO(body)
+    environ["CONTENT_LENGTH"] = str(len(body))
 
 
 @lru_cache(maxsize=NAMES)

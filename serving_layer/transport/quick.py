@@ -12,15 +12,17 @@ would contend for Python's lock, which they let go of at each step of such an an
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from werkzeug.exceptions import HTTPException
+
 from serving_layer.http.describe import description_of
-from serving_layer.http.shapes import Shapes
 
 if TYPE_CHECKING:
-    from flask import Flask
+    from _typeshed.wsgi import WSGIEnvironment
 
+    from serving_layer.http.lean import LeanFlask
     from serving_layer.request.context import ModelSource
 
 _METHODS = ("GET", "HEAD")
@@ -31,53 +33,33 @@ HEADER_BYTES = 4096
 ACCEPT_BYTES = 64
 
 
-class Quick:
-    """The quick routes of one application.
-
-    A path counts as it was sent: one whose first segment has escapes takes a thread, and so
-    does one on which another route has a claim (:mod:`serving_layer.http.shapes`).
+def is_quick(app: LeanFlask, scope: MutableMapping[str, Any], environ: WSGIEnvironment) -> bool:
+    """Whether a request without a body may be answered at once.
 
     Parameters
     ----------
-    app : Flask
+    app : LeanFlask
         With all of its routes.
-    context_path : str
-        The path under which all routes lie.
+    scope, environ : mapping
+        The request, as ASGI and as WSGI have it.
     """
-
-    def __init__(self, app: Flask, context_path: str) -> None:
-        self._prefix = context_path.rstrip("/").encode()
-        self._current: ModelSource = app.extensions["gemsbok"].current
-        self._shapes = {
-            (first.encode(), count): described.quick
-            for (first, count), rule in Shapes(app.url_map.iter_rules())
-            if (described := description_of(app.view_functions[rule.endpoint])) and described.quick
-        }
-
-    def covers(self, scope: MutableMapping[str, Any]) -> bool:
-        """Whether a request without a body, by its ASGI scope, may be answered at once."""
-        path: bytes = scope["raw_path"]
-        if (
-            scope["method"] not in _METHODS
-            or len(path) + len(scope["query_string"]) > PATH_BYTES
-            or not path.startswith(self._prefix)
-        ):
-            return False
-        before, *segments = path[len(self._prefix) :].split(b"/")
-        if before or not segments:
-            return False
-        quick = self._shapes.get((segments[0], len(segments)), False)
-        if not quick or not _are_short(scope["headers"]):
-            return False
-        if not callable(quick):
-            return True
-        return not scope["query_string"] and self._is_now(quick, segments[1:])
-
-    def _is_now(self, quick: Callable[..., bool], segments: Sequence[bytes]) -> bool:
-        model = self._current.model
-        if model is None or any(b"%" in segment for segment in segments):
-            return False
-        return quick(model, *[segment.decode("latin-1") for segment in segments])
+    if (
+        scope["method"] not in _METHODS
+        or len(scope["raw_path"]) + len(scope["query_string"]) > PATH_BYTES
+        or not _are_short(scope["headers"])
+    ):
+        return False
+    found = app.route_of(environ).found
+    if isinstance(found, HTTPException):
+        return False
+    rule, arguments = found
+    described = description_of(app.view_functions[rule.endpoint])
+    quick = described is not None and described.quick
+    if not callable(quick):
+        return quick
+    current: ModelSource = app.extensions["gemsbok"].current
+    model = current.model
+    return not scope["query_string"] and model is not None and quick(model, *arguments.values())
 
 
 def _are_short(headers: Sequence[tuple[bytes, bytes]]) -> bool:

@@ -20,9 +20,8 @@ from serving_layer.transport.bridge import Bridge, Limits
 from serving_layer.transport.sockets import BACKLOG, ServeError
 
 if TYPE_CHECKING:
-    from flask import Flask
-
     from common.config import Settings
+    from serving_layer.http.lean import LeanFlask
     from serving_layer.transport.tls import Certificate
 
 log = logging.getLogger(__name__)
@@ -111,7 +110,7 @@ class HttpServer:
 
     Parameters
     ----------
-    app : Flask
+    app : LeanFlask
         From :func:`serving_layer.run.app.create_app`.
     bound : socket
         From :func:`bind` or :func:`join`.
@@ -125,7 +124,7 @@ class HttpServer:
 
     def __init__(
         self,
-        app: Flask,
+        app: LeanFlask,
         bound: socket.socket,
         limits: Limits,
         stopping: Stopping = Stopping(),

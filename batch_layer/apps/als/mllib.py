@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyspark.sql import Window
+from pyspark.sql import functions as F
 
 from batch_layer.apps.als.data import Factorization, Pairs, Preparation, lists_of
 from batch_layer.apps.als.solver import Fit, Vectors
@@ -45,8 +47,6 @@ class SparkEvents:
 
     def time_range(self) -> tuple[int, int] | None:
         """Return the oldest and the newest timestamp (ms); None if there are no events."""
-        from pyspark.sql import functions as F
-
         oldest, newest = self.frame.agg(F.min("timestamp"), F.max("timestamp")).collect()[0]
         return None if oldest is None else (oldest, newest)
 
@@ -140,9 +140,6 @@ def _parsed(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 def _reduced(events: DataFrame, how: Preparation) -> DataFrame:
     """Reduce events to columns ``user, item, value``, as `common.apps.als.pairs.aggregate` does."""
-    from pyspark.sql import Window
-    from pyspark.sql import functions as F
-
     order = F.struct("timestamp", "position")
     events = _weakened(events, how)
     if how.implicit:
@@ -162,8 +159,6 @@ def _reduced(events: DataFrame, how: Preparation) -> DataFrame:
 
 def _weakened(events: DataFrame, how: Preparation) -> DataFrame:
     """Weaken strengths by age, as `common.apps.als.events.decay` does."""
-    from pyspark.sql import functions as F
-
     value = F.col("value")
     if how.decay_factor != 1.0:
         age = F.greatest(F.lit(how.now) - F.col("timestamp"), F.lit(0)) / _MS_PER_DAY
@@ -180,6 +175,8 @@ def _distinct(ratings: DataFrame, name: str) -> pa.StringArray:
 
 def _fit(ratings: DataFrame, fit: Fit) -> tuple[pa.Table, pa.Table]:
     """Return user and item factors as tables of ``id`` and ``features``."""
+    # What brings pandas with it, 50 MB, stays out of the executors' workers, which import this
+    # module for its functions.
     from pyspark.ml.recommendation import ALS
 
     blocks = max(ratings.sparkSession.sparkContext.defaultParallelism, 1)

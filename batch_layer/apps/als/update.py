@@ -17,7 +17,7 @@ from batch_layer.apps.als.data import Events, Factorization, Pairs, Preparation,
 from batch_layer.apps.als.local import LocalEvents
 from batch_layer.apps.als.mllib import SparkEvents
 from batch_layer.apps.als.solver import Fit
-from batch_layer.search.hyperparams import Values, values_of
+from batch_layer.search.hyperparams import Values, values_in
 from batch_layer.search.measures import (
     Rows,
     dot_rows,
@@ -46,8 +46,6 @@ log = logging.getLogger(__name__)
 
 _COLUMNS = ("partition", "offset", "timestamp", "value")
 _CHUNK = 10_000
-#: Least values that make sense.
-_MINIMA = {"features": 1, "lambda": 0.0, "alpha": 0.0, "epsilon": 1e-12}
 
 
 @dataclass(frozen=True)
@@ -64,16 +62,10 @@ class Batch(MLUpdate[Events, Trained]):
     def hyperparameters(self) -> Mapping[str, Values]:
         """Return features, lambda, alpha (implicit only) and epsilon (log strengths only)."""
         als = self.settings.section("als")
-        settings = als.hyperparams
-        used = {"features": settings.features, "lambda": settings.regularization}
-        if als.implicit:
-            used["alpha"] = settings.alpha
-        if als.log_strength:
-            used["epsilon"] = settings.epsilon
-        return {
-            name: values_of(f"als.hyperparams.{name}", value, _MINIMA[name])
-            for name, value in used.items()
-        }
+        used = ["features", "regularization"]
+        used += ["alpha"] if als.implicit else []
+        used += ["epsilon"] if als.log_strength else []
+        return values_in("als.hyperparams", als.hyperparams, used)
 
     def split(
         self, context: BatchContext, new_data: DataFrame, past_data: DataFrame | None

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pyspark.sql import functions as F
+from pyspark.storagelevel import StorageLevel
 
 from batch_layer.apps.forest.grown import Fit, Grown, larger_is_positive
 from batch_layer.examples.examples import SparkExamples
@@ -30,9 +32,6 @@ def grow(examples: SparkExamples, encoding: Encoding, how: Fit) -> list[Grown]:
     MLlib cannot learn from missing values: a number that is missing becomes the feature's
     median, a category the most frequent one, which mostly go to the larger child too.
     """
-    from pyspark.sql import functions as F
-    from pyspark.storagelevel import StorageLevel
-
     shape = _Shape.of(examples, encoding)
     usual = _usual(examples.sample(_SAMPLE, how.seed), encoding, shape)
     columns = [*shape.predictors, shape.target]
@@ -98,8 +97,6 @@ def _usual(sample: pa.RecordBatch, encoding: Encoding, shape: _Shape) -> Matrix:
 
 def _described(vectors: DataFrame, shape: _Shape) -> DataFrame:
     """Tell MLlib which features are categories, and how many there are."""
-    from pyspark.sql import functions as F
-
     nominal = [{"idx": at, "num_vals": n} for at, n in enumerate(shape.arities) if n]
     numeric = [{"idx": at} for at, n in enumerate(shape.arities) if not n]
     attributes = {"nominal": nominal, "numeric": numeric}
@@ -113,6 +110,8 @@ def _described(vectors: DataFrame, shape: _Shape) -> DataFrame:
 
 
 def _forest(shape: _Shape, how: Fit, min_gain: float) -> Any:
+    # What brings pandas with it, 50 MB, stays out of the executors' workers, which import this
+    # module for its functions.
     from pyspark.ml.classification import RandomForestClassifier
     from pyspark.ml.regression import RandomForestRegressor
 

@@ -13,23 +13,19 @@ from batch_layer.apps.forest.fit import fit
 from batch_layer.apps.forest.grown import Fit
 from batch_layer.examples.examples import TrainingExamples
 from batch_layer.examples.update import ExampleUpdate
-from batch_layer.search.hyperparams import Values, values_of
+from batch_layer.search.hyperparams import Values, values_in, values_of
 from batch_layer.search.training import Split
 from batch_layer.search.trials import Candidate, Evaluation
 from common.apps.forest.model import ForestModel
 from common.apps.forest.pmml import write_forest_pmml
-from common.apps.forest.settings import schema_of
+from common.apps.forest.settings import Hyperparams, schema_of
 from common.config import ConfigError, Settings
+from common.config.keys import number_limits
 
-#: Least values that make sense.
-_MINIMA = {
-    "max_split_candidates": 2,
-    "max_depth": 1,
-    "min_node_size": 1,
-    "min_info_gain_nats": 0.0,
-}
-#: MLlib's limit; a depth drawn around a value may be above it.
-_MAX_DEPTH = 30
+#: All of them but the impurity, whose default depends on the target.
+_NUMBERS = ("max_split_candidates", "max_depth", "min_node_size", "min_info_gain_nats")
+#: A depth drawn around a value may be above it.
+_, _MAX_DEPTH = number_limits(Hyperparams.model_fields["max_depth"])
 
 
 class Batch(ExampleUpdate[ForestModel]):
@@ -42,11 +38,7 @@ class Batch(ExampleUpdate[ForestModel]):
 
     def hyperparameters(self) -> Mapping[str, Values]:
         """Return how trees are grown, all but their number."""
-        given = self.table.hyperparams
-        values = {
-            name: values_of(f"forest.hyperparams.{name}", getattr(given, name), minimum)
-            for name, minimum in _MINIMA.items()
-        }
+        values = values_in("forest.hyperparams", self.table.hyperparams, _NUMBERS)
         return {**values, "impurity": values_of("forest.hyperparams.impurity", self._impurities)}
 
     def build_model(
@@ -70,7 +62,7 @@ class Batch(ExampleUpdate[ForestModel]):
         cores = forest.threads or os.cpu_count() or 1
         return Fit(
             num_trees=forest.num_trees,
-            max_depth=min(int(chosen["max_depth"]), _MAX_DEPTH),
+            max_depth=int(min(chosen["max_depth"], _MAX_DEPTH)),
             max_split_candidates=int(chosen["max_split_candidates"]),
             impurity=chosen["impurity"],
             min_node_size=int(chosen["min_node_size"]),

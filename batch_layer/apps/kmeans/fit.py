@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from pyspark.storagelevel import StorageLevel
 
 from batch_layer.examples.examples import LocalExamples, SparkExamples, TrainingExamples
 from common.apps.kmeans.clusters import Clusters, Matrix, Rows, sums_by_row
@@ -70,6 +71,7 @@ def fit_sklearn(points: Matrix, how: Fit) -> Clusters:
     how : Fit
         See there.
     """
+    # 78 MB and a second, which training by MLlib does not need.
     from sklearn.cluster import KMeans
 
     library = KMeans(
@@ -97,8 +99,9 @@ def _distinct(points: Matrix, enough: int) -> int:
 
 def fit_mllib(examples: SparkExamples, transformation: Transformation, how: Fit) -> Clusters:
     """Find clusters by MLlib."""
+    # What brings pandas with it, 50 MB, stays out of the executors' workers, which import this
+    # module for its functions.
     from pyspark.ml.clustering import KMeans
-    from pyspark.storagelevel import StorageLevel
 
     def points(table: pa.RecordBatch) -> Matrix:
         return transformation.points(table)[0]

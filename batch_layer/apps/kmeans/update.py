@@ -9,7 +9,7 @@ from batch_layer.apps.kmeans.evaluation import MAX_SILHOUETTE_POINTS, silhouette
 from batch_layer.apps.kmeans.fit import Fit, fit, moments
 from batch_layer.examples.examples import TrainingExamples
 from batch_layer.examples.update import ExampleUpdate
-from batch_layer.search.hyperparams import Values, values_of
+from batch_layer.search.hyperparams import Values, values_in
 from batch_layer.search.training import Split
 from batch_layer.search.trials import Candidate, Evaluation
 from common.apps.kmeans.pmml import KMeansModel, write_kmeans_pmml
@@ -27,8 +27,7 @@ class Batch(ExampleUpdate[KMeansModel]):
 
     def hyperparameters(self) -> Mapping[str, Values]:
         """Return k."""
-        k = self.table.hyperparams.k
-        return {"k": values_of("kmeans.hyperparams.k", k, 2)}
+        return values_in("kmeans.hyperparams", self.table.hyperparams, ["k"])
 
     def build_model(
         self, context: BatchContext, train: TrainingExamples, candidate: Candidate

@@ -236,13 +236,11 @@ def _id_rules(side: str, ids: pa.StringArray) -> dict[str, NDArray[np.bool_]]:
 
 def _strengths(texts: pa.StringArray) -> tuple[pa.DoubleArray, NDArray[np.bool_]]:
     """Return strengths (null where missing, NaN where empty) and where they are no numbers."""
-    given = _mask(texts.is_valid()) & ~_mask(pc.equal(texts, ""))
-    numbers = read_numbers(texts.filter(pa.array(given)))
-    values = np.full(len(texts), np.nan)
-    values[given] = numbers
-    bad = given.copy()
-    bad[given] = np.isnan(numbers)
-    return pa.array(values, mask=_mask(texts.is_null())), bad
+    missing, empty = _mask(texts.is_null()), _mask(pc.equal(texts, ""))
+    # An empty text among them would keep the numbers from being read in one go.
+    given = pc.if_else(pa.array(empty), None, texts) if empty.any() else texts
+    numbers = read_numbers(given)
+    return pa.array(numbers, mask=missing), np.isnan(numbers) & ~missing & ~empty
 
 
 def _timestamps(texts: pa.StringArray) -> tuple[pa.Int64Array, NDArray[np.bool_]]:
@@ -266,5 +264,7 @@ def _timestamps(texts: pa.StringArray) -> tuple[pa.Int64Array, NDArray[np.bool_]
 
 def _mask(values: pa.BooleanArray) -> NDArray[np.bool_]:
     """Return a mask, False where a value is null."""
-    found: NDArray[np.bool_] = pc.fill_null(values, False).to_numpy(zero_copy_only=False)
+    if values.null_count:
+        values = pc.fill_null(values, False)
+    found: NDArray[np.bool_] = values.to_numpy(zero_copy_only=False)
     return found

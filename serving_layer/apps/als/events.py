@@ -37,11 +37,13 @@ def completed(columns: pa.RecordBatch, now: int) -> list[str]:
         400 ``future_timestamp`` for an event more than a day ahead: it would count as the
         newest of its user and item until that day.
     """
+    # A process that takes no events does not load Arrow.
     import pyarrow.compute as pc
 
-    at = pc.index(pc.greater(columns["timestamp"], now + MAX_AHEAD), True).as_py()
-    if at >= 0:
-        timestamp = columns["timestamp"][at]
+    timestamps, latest = columns["timestamp"], now + MAX_AHEAD
+    if (pc.max(timestamps).as_py() or 0) > latest:
+        at = pc.index(pc.greater(timestamps, latest), True).as_py()
+        timestamp = timestamps[at]
         message = f"the timestamp {timestamp} is more than a day ahead; it is in milliseconds"
         raise ApiError(400, "future_timestamp", message, line=line_number(at))
     users, items = (columns[name].dictionary_decode().to_pylist() for name in ("user", "item"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +16,7 @@ from common.factors.columns import Lists
 from common.factors.files import StoredFactors, read_factors
 from common.factors.known_items import KnownItems
 from common.factors.matrix import FactorMatrix
+from common.factors.retention import Retention, fraction_loaded
 from common.pmml.documents import PmmlError
 from common.replica.updates import ModelMessage
 from common.store.generations import Generation, StoreError
@@ -32,10 +33,9 @@ class Serving(ServingModel):
     """One ALS model; :attr:`view` is what requests use.
 
     A model with files is complete at once.  One without gets its vectors by ``UP`` messages,
-    and says by :attr:`fraction_loaded` how many of the ids in its PMML have come.  A further
-    model loaded into the same instance follows Oryx's rule: ids that are in it or were first
-    seen since the model before keep their vectors and known items, all others go, and nothing
-    is kept where the number of features differs.
+    and says by :attr:`fraction_loaded` how many of the ids in its PMML have come.  For a further
+    model loaded into the same instance vectors and known items stay by Oryx's rule (see
+    :class:`common.factors.retention.Retention`), none where the number of features differs.
 
     Parameters
     ----------
@@ -50,10 +50,7 @@ class Serving(ServingModel):
         self._approximation = _approximation(settings)
         self._clock = clock
         self._view: AlsView | None = None
-        self._expected_users: set[str] = set()
-        self._expected_items: set[str] = set()
-        self._recent_users: set[str] = set()
-        self._recent_items: set[str] = set()
+        self._users, self._items = Retention(), Retention()
         # Known items that have no vector yet, and so no row: item -> rows of its users.
         self._waiting: dict[str, set[int]] = {}
 
@@ -76,9 +73,8 @@ class Serving(ServingModel):
         """Vectors held as a share of these and the ones still expected; 1 if none are."""
         if self._view is None:
             return 0.0
-        loaded = len(self._view.users) + len(self._view.items.matrix)
-        expected = len(self._expected_users) + len(self._expected_items)
-        return loaded / (loaded + expected) if expected else 1.0
+        n_loaded = len(self._view.users) + len(self._view.items.matrix)
+        return fraction_loaded(n_loaded, self._users, self._items)
 
     def load(self, model: ModelMessage) -> None:
         """Take over a model: its files' content, or what is kept of the model before.
@@ -104,9 +100,8 @@ class Serving(ServingModel):
         else:
             content = _empty(pmml)
             self._waiting = {}
-        self._expected_users = _missing(pmml.user_ids, content.users)
-        self._expected_items = _missing(pmml.item_ids, content.items)
-        self._recent_users, self._recent_items = set(), set()
+        self._users.begin(content.users, pmml.user_ids)
+        self._items.begin(content.items, pmml.item_ids)
         self._view = AlsView.of(content, self._approximation)
 
     def apply(self, update: str) -> None:
@@ -149,8 +144,7 @@ class Serving(ServingModel):
         ids, vectors = _columns(updates)
         for id, row in zip(ids, view.items.set_many(ids, vectors).tolist(), strict=True):
             if row >= n_before:
-                self._recent_items.add(id)
-                self._expected_items.discard(id)
+                self._items.add([id])
                 for user in self._waiting.pop(id, ()):
                     view.known.add(user, [row])
 
@@ -161,8 +155,7 @@ class Serving(ServingModel):
         ids, vectors = _columns(updates)
         for update, row in zip(updates, view.users.set_many(ids, vectors).tolist(), strict=True):
             if row >= n_before:
-                self._recent_users.add(update.id)
-                self._expected_users.discard(update.id)
+                self._users.add([update.id])
             if self._keeps_known:
                 self._change_known(view, row, update)
 
@@ -193,8 +186,8 @@ class Serving(ServingModel):
 
     def _retain(self, pmml: AlsModel, before: AlsView) -> Content:
         """Return what stays of the view before; that one is left as it is."""
-        user_rows = _kept(before.users.ids, {*pmml.user_ids, *self._recent_users})
-        item_rows = _kept(before.items.matrix.ids, {*pmml.item_ids, *self._recent_items})
+        user_rows = self._users.kept_rows(before.users, pmml.user_ids)
+        item_rows = self._items.kept_rows(before.items.matrix, pmml.item_ids)
         new_user = _renumbered(user_rows, len(before.users))
         self._waiting = {
             item: {int(new_user[row]) for row in rows if new_user[row] >= 0}
@@ -202,8 +195,8 @@ class Serving(ServingModel):
         }
         return Content(
             _without_ids(pmml),
-            _selected(before.users, user_rows),
-            _selected(before.items.matrix, item_rows),
+            before.users.select(user_rows),
+            before.items.matrix.select(item_rows),
             before.known.select(user_rows, _renumbered(item_rows, len(before.items.matrix))),
         )
 
@@ -242,21 +235,8 @@ def _known_items(lists: Lists | None, n_items: int) -> KnownItems:
     return KnownItems(lists.offsets, lists.values)
 
 
-def _missing(ids: Sequence[str], matrix: FactorMatrix) -> set[str]:
-    return {id for id in ids if id not in matrix}
-
-
-def _kept(ids: Sequence[str], wanted: Collection[str]) -> NDArray[np.int64]:
-    return np.flatnonzero([id in wanted for id in ids])
-
-
 def _renumbered(kept: NDArray[np.int64], n_rows: int) -> NDArray[np.int32]:
     """Return the new row of each old row, -1 where it goes."""
     new = np.full(n_rows, -1, np.int32)
     new[kept] = np.arange(len(kept))
     return new
-
-
-def _selected(matrix: FactorMatrix, rows: NDArray[np.int64]) -> FactorMatrix:
-    ids = [matrix.ids[row] for row in rows]
-    return FactorMatrix(matrix.n_factors, ids, matrix.vectors[rows])

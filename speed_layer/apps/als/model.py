@@ -24,12 +24,13 @@ from common.apps.als.payload import FactorUpdates, decode_update, encode_updates
 from common.apps.als.pmml import AlsModel, read_als_pmml
 from common.factors.files import ITEM_FACTORS, USER_FACTORS, read_factors
 from common.factors.matrix import FactorMatrix
+from common.factors.retention import fraction_loaded
 from common.factors.solver import Solver
 from common.pmml.documents import PmmlError
 from common.store.generations import Generation, StoreError
 from common.wire.messages import MessageError
 from speed_layer.api import Events, SpeedModel
-from speed_layer.apps.als.sides import FactorSide, fraction_loaded
+from speed_layer.apps.als.sides import FactorSide
 
 if TYPE_CHECKING:
     from common.config import Settings
@@ -73,7 +74,9 @@ class Speed(SpeedModel):
     @property
     def fraction_loaded(self) -> float:
         """Share (0 to 1) of the model's vectors that have come; 1 if none are expected."""
-        return fraction_loaded(self._users, self._items)
+        users, items = self._users, self._items
+        n_loaded = len(users.factors) + len(items.factors)
+        return fraction_loaded(n_loaded, users.retention, items.retention)
 
     def load(self, model: ModelMessage) -> None:
         """Take a model over: with its vectors, where there are files, or expecting them.

@@ -7,7 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from batch_layer.search.hyperparams import MAX_COMBINATIONS, combinations, values_of
+from batch_layer.search.hyperparams import (
+    MAX_COMBINATIONS,
+    Around,
+    combinations,
+    values_in,
+    values_of,
+)
+from common.apps.als.settings import Hyperparams
 from common.config import ConfigError
 
 
@@ -46,6 +53,17 @@ def test_around_never_leaves_what_works() -> None:
     drawn = [values.draw(random) for _ in range(200)]
     assert min(drawn) == 1
     assert all(isinstance(value, int) for value in drawn)
+
+
+def test_what_a_setting_allows_bounds_its_search() -> None:
+    around = {"around": 1, "step": 1}
+    given = Hyperparams.model_validate({"features": around, "lambda": around, "alpha": around})
+    found = values_in("als.hyperparams", given, ["features", "regularization", "alpha"])
+    assert found == {
+        "features": Around(1, 1, minimum=1),
+        "lambda": Around(1, 1, minimum=0),
+        "alpha": Around(1, 1, minimum=1e-12),
+    }
 
 
 def test_grid_of_oryx() -> None:

@@ -49,12 +49,12 @@ def test_a_view_outlives_growth_and_retention() -> None:
         matrix.set(f"n{n}", [n])
     assert before.tolist() == [[1]]
     everything = matrix.vectors
-    matrix.keep({"n5", "a", "unknown"})
+    matrix = matrix.select(matrix.rows(["a", "n5"]))
     assert len(everything) == len(ids) == 101
     assert list(matrix.ids) == ["a", "n5"]
     assert matrix.vectors.tolist() == [[1], [5]]
     np.testing.assert_allclose(matrix.gramian(), [[26]])
-    matrix.keep([])
+    matrix = matrix.select(matrix.rows([]))
     assert len(matrix) == 0
     assert matrix.set("z", [2]) == 0
 
@@ -103,7 +103,7 @@ def test_gramian_follows_every_kind_of_write(
         if len(write) == 1:
             matrix.set(ids[0], vectors[0])
         elif len(write) == 5:
-            matrix.keep(ids)
+            matrix = matrix.select(np.flatnonzero([id in ids for id in matrix.ids]))
         else:
             matrix.set_many(ids, vectors)
     np.testing.assert_allclose(matrix.gramian(), exact_gramian(matrix), atol=1e-9)

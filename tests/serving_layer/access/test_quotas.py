@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from serving_layer.access.quotas import Buckets
-from serving_layer.access.shared_ttl_table import PLACES, SPARE
+from serving_layer.access.shared_ttl_table import SET_SLOTS, SLOTS_PER_RECORD
 from tests.serving_layer.access.conftest import Guarded, code
 
 
@@ -75,9 +75,9 @@ def test_more_than_a_bucket_holds_is_allowed_once_and_waited_for() -> None:
 
 
 def test_the_number_of_names_is_bounded() -> None:
-    buckets = Buckets(0.1, lambda: 0.0, burst=2.0, max_names=PLACES // SPARE)
+    buckets = Buckets(0.1, lambda: 0.0, burst=2.0, max_names=SET_SLOTS // SLOTS_PER_RECORD)
     assert [buckets.take("waits") for _ in range(2)] == [0.0, 0.0]
-    for name in range(PLACES):
+    for name in range(SET_SLOTS):
         assert buckets.take(str(name)) == 0.0
     # Who has nothing left is remembered longest.
     assert buckets.take("waits") == 10.0

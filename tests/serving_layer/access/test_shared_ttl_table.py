@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from serving_layer.access.shared_ttl_table import PLACES, SPARE, SharedTtlTable
+from serving_layer.access.shared_ttl_table import SET_SLOTS, SLOTS_PER_RECORD, SharedTtlTable
 
 #: Four processes add to one record; what one of them held when it was killed is free again.
 SCRIPT = """
@@ -53,20 +53,20 @@ def test_a_record_is_forgotten_at_its_time() -> None:
 
 def test_where_all_places_are_taken_the_one_gives_way_whose_time_is_over_soonest() -> None:
     now = [0.0]
-    table = SharedTtlTable("I", PLACES // SPARE, lambda: now[0])
-    for number in range(PLACES):
+    table = SharedTtlTable("I", SET_SLOTS // SLOTS_PER_RECORD, lambda: now[0])
+    for number in range(SET_SLOTS):
         with table.record(str(number)) as record:
             assert not record.crowded
-            record.put(10.0 + (number + 3) % PLACES, number)
+            record.put(10.0 + (number + 3) % SET_SLOTS, number)
     with table.record("new") as record:
         assert record.crowded
         record.put(100.0, 99)
     left: list[int] = []
-    for number in range(PLACES):
+    for number in range(SET_SLOTS):
         with table.record(str(number)) as record:
             left += record.fields or ()
     # 13 + 3 is where the count of the times begins anew.
-    assert left == [number for number in range(PLACES) if number != PLACES - 3]
+    assert left == [number for number in range(SET_SLOTS) if number != SET_SLOTS - 3]
     now[0] = 11.0
     with table.record("another") as record:
         assert not record.crowded

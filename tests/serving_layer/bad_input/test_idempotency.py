@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from common.broker import BrokerError
-from serving_layer.access.shared_ttl_table import PLACES, SPARE
+from serving_layer.access.shared_ttl_table import SET_SLOTS, SLOTS_PER_RECORD
 from serving_layer.request.idempotency import KEEP_SECONDS, Writes
 from tests.serving_layer.bad_input.conftest import AlsServer
 from tests.serving_layer.bad_input.requests import post
@@ -100,7 +100,7 @@ def test_keys_are_forgotten_after_a_time_and_beyond_a_number(
     als_serving: Callable[..., AlsServer],
 ) -> None:
     now = [0.0]
-    writes, done = Writes(lambda: now[0], PLACES // SPARE), []
+    writes, done = Writes(lambda: now[0], SET_SLOTS // SLOTS_PER_RECORD), []
     app = als_serving().served.app
 
     def once(key: str) -> bool:
@@ -109,8 +109,8 @@ def test_keys_are_forgotten_after_a_time_and_beyond_a_number(
 
     assert [once(key) for key in ("a", "a")] == [False, True]
     now[0] = 1.0
-    others = [f"b{number}" for number in range(PLACES)]
-    assert [once(key) for key in others] == [False] * PLACES
+    others = [f"b{number}" for number in range(SET_SLOTS)]
+    assert [once(key) for key in others] == [False] * SET_SLOTS
     assert [once(key) for key in (others[-1], "a")] == [True, False]
     now[0] = 1.0 + KEEP_SECONDS
     assert [once(key) for key in ("a", "a")] == [False, True]

@@ -19,7 +19,7 @@ def test_one_writes_alone_while_many_read() -> None:
     def write() -> None:
         start.wait(30)
         for _ in range(200):
-            with lock.alone():
+            with lock.exclusive():
                 inside[0] += 1
                 inside[0] -= 1
 
@@ -51,7 +51,7 @@ def test_who_writes_waits_for_readers_and_keeps_others_out() -> None:
 
 
 def _write(lock: ReadWriteLock, events: list[str]) -> None:
-    with lock.alone():
+    with lock.exclusive():
         events.append("written")
 
 

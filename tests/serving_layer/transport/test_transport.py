@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from granian.server.common import AbstractServer
 
 from tests.serving_layer.running import error_code
 
@@ -341,3 +342,12 @@ def test_head_has_headers_and_no_body(server: Any) -> None:
     assert (reply.status_code, reply.content) == (200, b"")
     reply = httpx.head(url(server, "/many/10"), timeout=SECONDS)
     assert (reply.status_code, reply.content) == (200, b"")
+
+
+def test_granian_listens_on_our_socket_alone(server: Any) -> None:
+    # Its own, which it makes where it no longer asks for one as we override it, could be shared.
+    assert callable(AbstractServer._init_shared_socket)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        with pytest.raises(OSError, match="in use"):
+            other.bind((server.host, server.port))

@@ -104,12 +104,12 @@ def status(run: Callable[..., Any]) -> Callable[..., int]:
 
 def test_a_first_page_needs_no_thread(model: Serving, status: Callable[..., int]) -> None:
     assert status("/recommend/u7", model) == 200
+    assert status("/recommend/%757", model) == 200
     assert status("/recommend/nobody", model) == 404
 
 
 def test_other_pages_need_one(model: Serving, status: Callable[..., int], tmp_path: Path) -> None:
     assert status("/recommend/u7?howMany=500", model) == 503
-    assert status("/recommend/%757", model) == 503
     assert status("/recommend/u7", model, als__rescorer_provider_class=NAME) == 503
     assert status("/recommend/A", from_files(tmp_path / "exact")) == 503
 

@@ -11,6 +11,7 @@ from common.apps.als.payload import FactorUpdate, decode_update, encode_update
 from common.apps.als.pmml import AlsModel, write_als_pmml
 from common.factors.files import ITEM_FACTORS, USER_FACTORS, write_factors
 from common.factors.matrix import gramian
+from common.factors.retention import fraction_loaded
 from common.factors.solver import Solver
 from common.replica.updates import ModelMessage
 from common.runtime.configuration import load
@@ -18,7 +19,7 @@ from common.store.generations import Manifest, ModelStore, StoreError
 from common.wire.messages import MessageError
 from speed_layer.api import Events
 from speed_layer.apps.als.model import Speed
-from speed_layer.apps.als.sides import FactorSide, fraction_loaded
+from speed_layer.apps.als.sides import FactorSide
 from tests.micro_batches import micro_batch
 
 USERS = np.random.default_rng(1).normal(0, 0.5, (6, 3)).astype(np.float32)
@@ -269,14 +270,19 @@ def test_what_is_not_a_model_is_refused_and_the_old_one_stays(speed: Speed, tmp_
 
 def test_sides_follow_oryx_rule_of_retention() -> None:
     side, other = FactorSide(1), FactorSide(1)
-    assert fraction_loaded(side, other) == 1.0
+
+    def fraction() -> float:
+        n_loaded = len(side.factors) + len(other.factors)
+        return fraction_loaded(n_loaded, side.retention, other.retention)
+
+    assert fraction() == 1.0
     side.expect(["a", "b"])
     side.set_many(["a", "c"], [[1], [2]])
-    assert fraction_loaded(side, other) == pytest.approx(2 / 3)
+    assert fraction() == pytest.approx(2 / 3)
     side.expect(["b"])
     assert list(side.factors.ids) == ["a", "c"]
     side.set("c", [3])
     side.expect(["a"])
     # c was set again, but first seen before the model before this one.
     assert list(side.factors.ids) == ["a"]
-    assert fraction_loaded(side, other) == 1.0
+    assert fraction() == 1.0
