@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -101,25 +101,55 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("family", found, indirect=True)
 
 
+@dataclass
+class Generations:
+    """The generations of this run by family and lines, each in a store of its own.
+
+    Attributes
+    ----------
+    folder : Path
+        Has the stores.
+    by_lines : dict
+        What was built, by family, new lines and past lines.
+    """
+
+    folder: Path
+    by_lines: dict[tuple[str, tuple[str, ...], tuple[str, ...]], Generation] = field(
+        default_factory=dict
+    )
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+
+@pytest.fixture(scope="session")
+def generations(tmp_path_factory: pytest.TempPathFactory) -> Generations:
+    return Generations(tmp_path_factory.mktemp("conformance"))
+
+
 @pytest.fixture
-def family(request: pytest.FixtureRequest, tmp_path: Path) -> Family:
+def family(request: pytest.FixtureRequest, generations: Generations) -> Family:
     """Each family in turn."""
     sample = importlib.import_module(f"tests.conformance.families.{request.param}")
     settings = load(flags={"app": request.param, **sample.SETTINGS}, environment={})
-    return Family(request.param, sample, settings, tmp_path)
+    return Family(request.param, sample, settings, generations.folder)
 
 
 @pytest.fixture
-def build(family: Family, request: pytest.FixtureRequest) -> Callable[..., Generation]:
-    """Builds generations of the family; each call has a store of its own."""
-    numbers = itertools.count(1)
+def build(
+    family: Family, generations: Generations, request: pytest.FixtureRequest
+) -> Callable[..., Generation]:
+    """Builds generations of the family, once for the same lines: tests only read them."""
 
-    def made(new: Sequence[str], past: Sequence[str] = ()) -> Generation:
-        if not has_layer(family.name, "batch"):
-            return family.store(next(numbers))
-        spark = request.getfixturevalue("spark")
-        generation = family.build(spark, new, past, next(numbers))
-        assert generation is not None
-        return generation
+    def made(new: Sequence[str], past: Sequence[str] = (), anew: bool = False) -> Generation:
+        known = (family.name, tuple(new), tuple(past))
+        if anew or known not in generations.by_lines:
+            number = next(generations.numbers)
+            if has_layer(family.name, "batch"):
+                spark = request.getfixturevalue("spark")
+                generation = family.build(spark, new, past, number)
+            else:
+                generation = family.store(number)
+            assert generation is not None
+            generations.by_lines[known] = generation
+        return generations.by_lines[known]
 
     return made
