@@ -6,14 +6,17 @@ A generation is one directory ``<model_dir>/<id>/`` with the family's files and 
 
 from __future__ import annotations
 
+import errno
 import hmac
 import json
+import logging
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -21,24 +24,37 @@ from typing import TYPE_CHECKING, Any
 from common.base.errors import CodedError
 from common.base.hashing import sha256_hex, sha256_of_file
 from common.store.files import LocalFiles, store_files
+from common.store.position import Position
 from common.store.signing import read_key, signature
 
 if TYPE_CHECKING:
     from common.config import Storage
+
+log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 #: The manifest's signature, beside it, in a store that has a key.
 SIGNATURE = "manifest.hmac"
 #: Beside the manifest once the generation's MODEL is acknowledged on the update topic.
 PUBLISHED = "published"
+#: Beside the manifest from before its first message on the update topic.
+POSITION = "position.json"
 #: A model's text above this is refused.
 MAX_MODEL_BYTES = 512 * 1024 * 1024
 #: Folder of generations that are still being written; readers never look into it.
 PARTIAL = ".partial"
+#: What a file that is not there, or cannot be, says; any other OSError says that the store is away.
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+#: Bytes of a file's name; object stores take no longer ones.
+_MAX_NAME_BYTES = 1024
 
 
 class StoreError(CodedError, RuntimeError):
-    """A generation cannot be read, or fails its check; the text names the file and why."""
+    """A generation is bad: gone, damaged or forged; the text names the file and why.
+
+    A store that does not answer raises OSError instead: that says nothing of the generation,
+    and the same call may succeed later.
+    """
 
     CODE = "bad_model"
 
@@ -73,6 +89,8 @@ class Manifest:
         The generation before; for a rollback the generation that was brought back.
     configuration_sha256, code_version : str
         What it was built by.
+    unknown : mapping
+        Fields of a later version, passed over and kept.
     """
 
     generation: int
@@ -91,10 +109,13 @@ class Manifest:
     parent: int | None = None
     configuration_sha256: str = ""
     code_version: str = ""
+    unknown: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """Return the bytes of ``manifest.json``."""
-        return json.dumps(asdict(self), indent=2, allow_nan=False).encode() + b"\n"
+        found = asdict(self)
+        unknown = found.pop("unknown")
+        return json.dumps({**unknown, **found}, indent=2, allow_nan=False).encode() + b"\n"
 
     @classmethod
     def from_json(cls, data: bytes, where: str = MANIFEST) -> Manifest:
@@ -104,7 +125,9 @@ class Manifest:
             found["cut"] = {int(partition): int(at) for partition, at in found["cut"].items()}
             found["data_range"] = tuple(found["data_range"]) if found["data_range"] else None
             found["candidates"] = tuple(found["candidates"])
-            return cls(**found)
+            known = {one.name for one in fields(cls)} - {"unknown"}
+            unknown = {name: found.pop(name) for name in found.keys() - known}
+            return cls(**found, unknown=unknown)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             message = f"{where} is not a manifest: {error}"
             raise StoreError(message) from error
@@ -142,7 +165,8 @@ class Generation:
             message = f"generation {self.id} has no file {name!r} (it has: {known})"
             raise StoreError(message)
         path = self.store.fetch(f"{self.id}/{name}")
-        found = sha256_of_file(path)
+        with _gone_is_bad(str(path)):
+            found = sha256_of_file(path)
         if found != expected:
             message = f"{path} is damaged: its SHA-256 is {found}, the manifest says {expected}"
             raise StoreError(message, "checksum")
@@ -151,6 +175,11 @@ class Generation:
     def model_text(self) -> str:
         """Return the model file's text, verified."""
         return _text(self.path(self.manifest.model_file))
+
+    @property
+    def position(self) -> Position | None:
+        """Where its messages begin on the update topic; None where nobody has written it down."""
+        return self.store.position(self.id)
 
 
 class ModelStore:
@@ -253,12 +282,14 @@ class ModelStore:
         StoreError
             If there is none of this id, or its manifest is not the one expected or not signed
             by our key.
+        OSError
+            If the store does not answer.
         """
         name = f"{generation}/{MANIFEST}"
         if not self._files.has(name):
             message = f"generation {generation} is not in the model store {self.location}"
             raise StoreError(message)
-        with self._files.read(name) as stream:
+        with _gone_is_bad(self.locate(name)), self._files.read(name) as stream:
             data = stream.read()
         found = sha256_hex(data)
         if manifest_sha256 not in (None, found):
@@ -296,16 +327,50 @@ class ModelStore:
         """Whether :meth:`mark_published` was called for this generation."""
         return self._files.has(f"{generation}/{PUBLISHED}")
 
+    def position(self, generation: int) -> Position | None:
+        """Return where a generation's messages begin; None where nobody has written it down."""
+        name = f"{generation}/{POSITION}"
+        if not self._files.has(name):
+            return None
+        try:
+            with _gone_is_bad(self.locate(name)), self._files.read(name) as stream:
+                return Position.from_json(stream.read())
+        except (StoreError, ValueError) as error:
+            log.warning("%s is passed over: %s", self.locate(name), error)
+            return None
+
+    def note_position(self, generation: int, position: Position) -> None:
+        """Write down where a generation's messages begin; what is known of this topic stays.
+
+        The first who publishes a generation is right: readers may have begun there already.
+        """
+        found = self.position(generation)
+        if found is not None and found.topic_id == position.topic_id:
+            return
+        name = f"{generation}/{POSITION}"
+        if not self._local:
+            with self._files.write(name) as stream:
+                stream.write(position.to_json())
+            return
+        aside = Path(self.locate(f"{name}.new"))
+        aside.write_bytes(position.to_json())
+        _fsync(aside)
+        aside.rename(self.locate(name))
+        _fsync(aside.parent)
+
     def fetch(self, name: str) -> Path:
         """Return a local path of the file `name`, a relative path inside the store.
 
         Raises
         ------
         StoreError
-            If the name leads out of the store, or it is no regular file.
+            If the name leads out of the store, or there is no regular file of this name.
+        OSError
+            If the store does not answer.
         """
         parts = PurePosixPath(name).parts
-        if not parts or name.startswith("/") or ".." in parts or "\0" in name:
+        lawful = name.isprintable() and len(name.encode()) <= _MAX_NAME_BYTES
+        if not parts or name.startswith("/") or ".." in parts or not lawful:
             message = f"{name!r} is not a path inside the model store {self.location}"
             raise StoreError(message, "ref_denied")
         return self._regular(Path(self.locate(name))) if self._local else self._download(name)
@@ -317,6 +382,8 @@ class ModelStore:
         ------
         StoreError
             If it lies outside the store, is no regular file, is gone, or is too large.
+        OSError
+            If the store does not answer.
         """
         reference = reference.removeprefix("file://") if self._local else reference
         prefix = f"{self._root}/"
@@ -340,11 +407,8 @@ class ModelStore:
 
     def _regular(self, path: Path) -> Path:
         inside = Path(os.path.realpath(path)) == path
-        try:
+        with _gone_is_bad(str(path)):
             regular = stat.S_ISREG(path.lstat().st_mode)
-        except OSError as error:
-            message = f"{path} cannot be read: {error.strerror}"
-            raise StoreError(message) from error
         if not (inside and regular):
             message = f"{path} is not a regular file inside the model store"
             raise StoreError(message, "ref_denied")
@@ -357,13 +421,25 @@ class ModelStore:
     def _download(self, name: str) -> Path:
         target = Path(self._cache.name) / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with self._files.read(name) as data, target.open("wb") as sink:
-                shutil.copyfileobj(data, sink, 1 << 20)
-        except OSError as error:
-            message = f"{self.locate(name)} cannot be read: {error}"
-            raise StoreError(message) from error
+        with (
+            _gone_is_bad(self.locate(name)),
+            self._files.read(name) as data,
+            target.open("wb") as sink,
+        ):
+            shutil.copyfileobj(data, sink, 1 << 20)
         return target
+
+
+@contextmanager
+def _gone_is_bad(where: str) -> Iterator[None]:
+    """Turn the errors of a file that is not there into StoreError; others pass."""
+    try:
+        yield
+    except OSError as error:
+        if not (isinstance(error, FileNotFoundError) or error.errno in _GONE):
+            raise
+        message = f"{where} cannot be read: {error.strerror or error}"
+        raise StoreError(message) from error
 
 
 def _text(path: Path) -> str:
