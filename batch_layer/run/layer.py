@@ -19,7 +19,7 @@ from batch_layer.run import retention
 from common import __version__
 from common.base.failpoint import failpoint
 from common.broker import Broker, BrokerError
-from common.broker.topics import existing_topic
+from common.broker.topics import ordered_topic
 from common.config import Settings, fingerprint
 from common.replica.publisher import Publisher
 from common.runtime.families import family_module
@@ -155,12 +155,12 @@ class BatchLayer:
 
         Raises
         ------
-        InputLostError, MissingTopicError, BrokerError, StoreError
+        InputLostError, UnusableTopicError, BrokerError, StoreError
             Nothing is half done then: the next run goes on from here.
         """
         self.report = Report()
         timestamp = self._next_id()
-        existing_topic(self._with.update_broker, self._settings.update_topic.name)
+        ordered_topic(self._with.update_broker, self._settings.update_topic.name)
         self._with.store.discard_partial()
         parent = self._newest()
         if parent is not None and not self._with.store.is_published(parent.id):
@@ -251,6 +251,7 @@ class BatchLayer:
         producer = self._with.update_broker.producer()
         try:
             publisher = Publisher(
+                self._with.update_broker,
                 producer,
                 self._settings.update_topic.name,
                 self._settings.update_topic.max_size,

@@ -7,7 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from common.base.failpoint import failpoint
-from common.broker import Producer
+from common.broker import Broker, Producer
+from common.replica.positions import position_at
 from common.store.generations import Generation
 from common.wire.messages import MODEL, MODEL_REF, PROGRESS, UP, Progress, Stamp
 
@@ -23,8 +24,10 @@ class Publisher:
 
     Attributes
     ----------
+    broker : Broker
+        Of the update topic.
     producer : Producer
-        To the update topic's broker.
+        To that broker.
     topic : str
         The update topic.
     max_size : int
@@ -33,6 +36,7 @@ class Publisher:
         Seconds until an unacknowledged record counts as failed.
     """
 
+    broker: Broker
     producer: Producer
     topic: str
     max_size: int
@@ -41,6 +45,7 @@ class Publisher:
     def publish(self, generation: Generation, updates: Collection[str] = ()) -> int:
         """Send a generation and wait until the broker has acknowledged all of it.
 
+        Before the first record it is written down in the store where on the topic they begin.
         Sent again, it is the same records: readers take each sequence once.
 
         Returns
@@ -54,8 +59,12 @@ class Publisher:
             If the model's file cannot be read, or is not what the manifest says.
         BrokerError
             If a record was not acknowledged.
+        UnusableTopicError
+            If the topic does not exist, or has several partitions.
         """
         last = last_sequence(len(updates))
+        position = position_at(self.broker, self.topic, generation, 1 + last)
+        generation.store.note_position(generation.id, position)
         self._send_model(generation, last)
         self.producer.flush(self.timeout)
         failpoint("publish.after_model")
@@ -108,4 +117,4 @@ def _progress(generation: Generation) -> str:
     """Return what the batch layer has folded in: everything up to the cut."""
     manifest = generation.manifest
     newest = manifest.data_range[1] if manifest.data_range else None
-    return Progress(manifest.cut, newest).to_value()
+    return Progress(manifest.cut, newest, topic_id=manifest.topic_id).to_value()

@@ -1,18 +1,12 @@
-"""Following the update topic: which model, which updates, each once.
-
-Speed and serving share this code.  It resolves MODEL and MODEL-REF to a model whose bytes are
-verified, holds the ``UP`` messages of a micro-batch back until the ``PROGRESS`` that closes
-it, and lets each through once per (generation, sequence).
-"""
+"""Models of the update topic: MODEL and MODEL-REF resolved to a model whose bytes are verified."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from common.base.hashing import sha256_hex
-from common.broker import Broker
 from common.store.generations import Generation, ModelStore, StoreError
-from common.wire.messages import MODEL_REF, UP, Message, MessageError, Progress
+from common.wire.messages import MODEL_REF, Message, MessageError
 
 
 @dataclass(frozen=True)
@@ -41,6 +35,11 @@ class ModelMessage:
         """The generation's cut; empty where its manifest cannot be read."""
         return dict(self.files.manifest.cut) if self.files else {}
 
+    @property
+    def topic_id(self) -> str | None:
+        """Identity of the input topic that the cut refers to; None where it is not known."""
+        return self.files.manifest.topic_id if self.files else None
+
 
 def resolve(message: Message, store: ModelStore) -> ModelMessage:
     """Turn a MODEL or MODEL-REF message into a model with verified content.
@@ -51,6 +50,8 @@ def resolve(message: Message, store: ModelStore) -> ModelMessage:
         If a file is gone, damaged, outside the store, or not what was published.
     MessageError
         If the text of the message is not what its header says.
+    OSError
+        If the store does not answer.
     """
     stamp = message.stamp
     if stamp is None and store.signed:
@@ -92,75 +93,6 @@ def _files(message: Message, store: ModelStore) -> Generation | None:
 
 def stored(generation: Generation) -> ModelMessage:
     """Return the model of a generation as the store has it, without the topic."""
-    return ModelMessage(generation.id, generation.model_text(), generation)
-
-
-@dataclass
-class SequenceLog:
-    """The order of one generation's messages: each once, a micro-batch at a time.
-
-    Attributes
-    ----------
-    closed : int
-        The last sequence that a PROGRESS has closed.
-    progress : Progress
-        What that PROGRESS said.
-    orphans, repeats : int
-        Pending messages dropped because their sender died before closing them, and messages
-        dropped because they had been applied already.
-    gaps : int
-        Sequences that were missing: the topic's retention has passed over them.
-    """
-
-    closed: int = 0
-    progress: Progress = field(default_factory=Progress)
-    orphans: int = 0
-    repeats: int = 0
-    gaps: int = 0
-    _pending: list[tuple[int, str]] = field(default_factory=list)
-
-    def accept(self, message: Message) -> list[str]:
-        """Take one ``UP`` or ``PROGRESS`` and return the payloads that may now be applied.
-
-        Raises
-        ------
-        MessageError
-            If a PROGRESS cannot be read.
-        """
-        assert message.stamp is not None
-        sequence = message.stamp.sequence
-        if sequence <= self.closed:
-            self.repeats += 1
-            return []
-        while self._pending and self._pending[-1][0] >= sequence:
-            self._pending.pop()
-            self.orphans += 1
-        last = self._pending[-1][0] if self._pending else self.closed
-        self.gaps += sequence - last - 1
-        if message.key == UP:
-            self._pending.append((sequence, message.value))
-            return []
-        progress = Progress.from_value(message.value)
-        ready = [value for _, value in self._pending]
-        self._pending.clear()
-        self.closed, self.progress = sequence, progress
-        return ready
-
-
-def reached(cut: dict[int, int], progress: Progress) -> dict[int, int]:
-    """Offsets up to which a model holds the input: its cut, or the progress beyond it."""
-    partitions = cut.keys() | progress.offsets.keys()
-    return {p: max(cut.get(p, 0), progress.offsets.get(p, 0)) for p in partitions}
-
-
-def start_position(broker: Broker, topic: str, newest: Generation | None) -> dict[int, int]:
-    """Return the offsets at which to begin to read the update topic.
-
-    The records of the newest generation in the store are not older than its manifest, so that
-    a replica need not read the topic's whole past.
-    """
-    begin = broker.begin_offsets(topic)
-    if newest is None:
-        return begin
-    at = broker.offsets_at(topic, newest.manifest.created)
-    return {partition: max(at[partition], begin[partition]) for partition in begin}
+    position = generation.position
+    updates = position.records - 1 if position else 0
+    return ModelMessage(generation.id, generation.model_text(), generation, updates)

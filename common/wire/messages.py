@@ -192,9 +192,12 @@ class Progress:
     def to_value(self) -> str:
         """Return the JSON value of a PROGRESS record."""
         offsets = {str(partition): offset for partition, offset in sorted(self.offsets.items())}
-        found = {"offsets": offsets, "event_time": self.event_time, "since": self.since}
-        if self.topic_id is not None:
-            found["topic"] = self.topic_id
+        found = {
+            "offsets": offsets,
+            "event_time": self.event_time,
+            "since": self.since,
+            "topic": self.topic_id,
+        }
         return orjson.dumps(found).decode()
 
     @classmethod

@@ -40,7 +40,11 @@ class ModelSource(Protocol):
         """Seconds since the model was built; None where that is not known."""
 
     def status(self) -> Mapping[str, object]:
-        """Say what is loaded; ``missing`` is a sentence on what is not, or None."""
+        """Say what is loaded; ``missing`` is a sentence on what is not, or None.
+
+        There may be more sentences: ``unready`` on why the process is not to be asked although
+        it has a model, and ``ended`` on why it cannot go on.
+        """
 
 
 @dataclass(frozen=True)
@@ -131,6 +135,12 @@ def any_model() -> ServingModel:
         headers = {"Retry-After": str(RETRY_SECONDS)}
         raise ApiError(503, "model_not_ready", f"not ready: {reason}", headers=headers)
     return found
+
+
+def unready() -> str | None:
+    """Say why the process is not to be asked, although it may have a model; None if it is."""
+    found = context().current.status().get("unready")
+    return None if found is None else str(found)
 
 
 def missing(found: ServingModel | None) -> str | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
+import signal
 import socket
 import threading
 import time
@@ -19,7 +21,7 @@ from serving_layer.events.producer import LazyProducer
 from serving_layer.model.consumer import Consumer
 from serving_layer.model.generations import Sources
 from serving_layer.operations.worker_status import State, WorkerStatus
-from serving_layer.request.context import missing
+from serving_layer.request.context import missing, unready
 from serving_layer.request.metrics import Metrics
 from serving_layer.run.app import create_app
 from serving_layer.run.family import serving_family
@@ -31,6 +33,10 @@ log = logging.getLogger(__name__)
 
 #: Between two reports of a worker.
 REPORT_SECONDS = 0.5
+
+
+class EndedError(RuntimeError):
+    """The process could not keep its model up to date, and has stopped; start it anew."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Service:
         """
         read_only = settings.serving.api.read_only
         producer = None if read_only else LazyProducer(_connect(settings, None))
-        consumer = Consumer(settings, _sources(settings))
+        consumer = Consumer(settings, _sources(settings), on_end=_stop_this_process)
         return cls(settings, create_app(settings, consumer, producer), consumer, producer)
 
     @property
@@ -68,7 +74,8 @@ class Service:
         if self.app.extensions["gemsbok"].draining.is_set():
             return State.AWAY
         with self.app.app_context():
-            return State.LOADING if missing(self.consumer.model) else State.READY
+            wanting = missing(self.consumer.model) or unready()
+        return State.LOADING if wanting else State.READY
 
     def run(
         self, listen: Callable[[], socket.socket], certificate: Certificate | None = None
@@ -82,6 +89,11 @@ class Service:
             loaded meanwhile.
         certificate : Certificate, optional
             What HTTPS is served with.
+
+        Raises
+        ------
+        EndedError
+            If the update topic could not be followed any more.
         """
         self.consumer.start()
         try:
@@ -90,6 +102,9 @@ class Service:
             self.consumer.close()
             if self.producer is not None:
                 self.producer.close()
+        if self.consumer.failure is not None:
+            message = f"the update topic is followed no more: {self.consumer.failure}"
+            raise EndedError(message) from self.consumer.failure
 
 
 @dataclass
@@ -141,6 +156,11 @@ class Worker:
             except OSError as error:
                 log.warning("/metrics has old figures of this worker: %s", error)
             time.sleep(REPORT_SECONDS)
+
+
+def _stop_this_process() -> None:
+    """Have the server stop as when it is told to: what it has taken is answered."""
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _sources(settings: Settings) -> Sources:

@@ -267,7 +267,7 @@ def test_a_new_replica_goes_straight_to_the_newest_generation(bench: Bench) -> N
 def test_a_replica_starts_from_the_last_good_generation(bench: Bench) -> None:
     bench.generation(1, "one")
     bench.generation(2, "two").path("model.json").write_text("damaged")
-    assert bench.consumer.load_newest() is not None
+    assert bench.consumer.load_newest(bench.broker) is not None
     bench.consumer.swap_if_ready()
     assert bench.consumer.model == NamedModel("one")
 
