@@ -135,7 +135,7 @@ class TopicFollower(ABC):
 
     @abstractmethod
     def opened(self, broker: Broker, held: ExitStack) -> None:
-        """Prepare for a new connection, before any record of it.
+        """Prepare for a new connection, before any record of it; positions are known.
 
         Parameters
         ----------
@@ -218,9 +218,9 @@ class TopicFollower(ABC):
         with self._connect() as broker, ExitStack() as held:
             self._find_position(broker)
             self.connected = True
-            self.opened(broker, held)
             if not self.positions:
                 self.positions = dict(self.load_newest(broker).offsets)
+            self.opened(broker, held)
             reader = broker.reader(self._topic, self.positions)
             held.callback(reader.close)
             look_at = time.monotonic() + WATCH_SECONDS
@@ -288,7 +288,7 @@ class TopicFollower(ABC):
         BrokerError, OSError
             If the broker or the store does not answer.
         """
-        while (found := self.good.newest()) is not None:
+        while (found := self.good.newest(self.refuse_stored)) is not None:
             start = start_of(broker, self._topic, found)
             try:
                 self._note_unknown(found)

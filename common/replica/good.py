@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 
 from common.store.generations import Generation, ModelStore, StoreError
-
-log = logging.getLogger(__name__)
 
 
 class GoodGenerations:
@@ -38,11 +36,13 @@ class GoodGenerations:
         """Forget that a generation was refused: it could be used after all."""
         self.refused.pop(generation, None)
 
-    def newest(self) -> Generation | None:
+    def newest(self, on_bad: Callable[[int, Exception], None]) -> Generation | None:
         """Return the newest generation of the app that was not refused; None if there is none.
 
-        One whose manifest is bad is refused here; what else is wrong with one, its reader
-        finds and refuses.
+        Parameters
+        ----------
+        on_bad : callable
+            Told of one whose manifest is bad; it is to refuse it.
 
         Raises
         ------
@@ -55,8 +55,7 @@ class GoodGenerations:
             try:
                 found = self._store.get(id_)
             except StoreError as error:
-                log.error("generation %d is refused, the one before is taken: %s", id_, error)
-                self.refuse(id_, error)
+                on_bad(id_, error)
                 continue
             if found.manifest.app == self._app:
                 return found

@@ -66,7 +66,9 @@ def start_of(broker: Broker, topic: str, newest: Generation | None) -> Start:
     noted = newest.position
     if noted is None:
         at = broker.offsets_at(topic, newest.manifest.created)
-        return Start({p: max(at[p], begin[p]) for p in begin})
+        # Where all that is left is later, there may have been more of it.
+        whole = all(at[p] > begin[p] or not begin[p] for p in begin)
+        return Start({p: max(at[p], begin[p]) for p in begin}, whole=whole)
     if noted.topic_id != info.topic_id:
         unread = any(begin.values())
         return Start(begin, whole=False, sure=not unread)

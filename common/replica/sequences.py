@@ -38,6 +38,8 @@ class SequenceLog:
         False where messages before `read_from` may be gone; the next message tells.
     run : int
         First sequence of the unbroken run that ends with `closed`.
+    run_at : int or None
+        Offset of the update topic at which that run begins; None before any message.
     gone : int
         Messages that are missing in the state: the topic no longer had them.
     missed_epoch : int or None
@@ -55,6 +57,7 @@ class SequenceLog:
     read_from: int = 0
     sure: bool = True
     run: int = 1
+    run_at: int | None = None
     gone: int = 0
     missed_epoch: int | None = None
     counts: Counter[str] = field(default_factory=Counter)
@@ -64,9 +67,14 @@ class SequenceLog:
     _owed: Progress | None = None
 
     @property
+    def whole(self) -> bool:
+        """Whether all messages were read that the state needs beside the bare generation."""
+        return self.sure and self.run <= self.progress.since
+
+    @property
     def complete(self) -> bool:
-        """Whether the bare generation and the messages read make the whole state."""
-        return self.sure and self.run <= self.progress.since and self._owed is None
+        """Whether it is whole and, if messages were missing before, as far as it was then."""
+        return self.whole and self._owed is None
 
     def claim(self, offset: int) -> None:
         """Take the claim of a writer: what earlier ones have not closed by now counts no more."""
@@ -105,10 +113,11 @@ class SequenceLog:
         while self._pending and self._pending[-1][0] >= sequence:
             self._pending.pop()
             self.counts["orphans"] += 1
+        self.run_at = offset if self.run_at is None else self.run_at
         if progress is None:
             self._pending.append((sequence, message.value))
             return []
-        return self._close(sequence, progress)
+        return self._close(sequence, progress, offset)
 
     def _is_stale(self, stamp: Stamp, offset: int) -> bool:
         epoch = stamp.epoch
@@ -130,10 +139,10 @@ class SequenceLog:
             self._pending.pop()
             self.counts["orphans"] += 1
 
-    def _close(self, sequence: int, progress: Progress) -> list[str]:
+    def _close(self, sequence: int, progress: Progress, offset: int) -> list[str]:
         missing = sequence - self.closed - 1 - len(self._pending)
         if missing:
-            self.run = self._after_the_last_gap(sequence)
+            self.run, self.run_at = self._after_the_last_gap(sequence), offset
         self.closed, self.progress, self.sure = sequence, progress, True
         if self.run > progress.since:
             self.gone += missing

@@ -159,7 +159,6 @@ class Consumer(TopicFollower):
     def take_stored(self, generation: Generation, start: Start) -> None:
         """Load a generation of the store."""
         self._generations.load(stored(generation), start, start.offsets)
-        self.swap_if_ready()
 
     def refuse_stored(self, generation: int, error: Exception) -> None:
         """Count and log a stored generation that cannot be used."""

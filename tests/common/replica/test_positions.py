@@ -136,15 +136,15 @@ class TestGood:
         with monkeypatch.context() as patched:
             patched.setattr(store, "get", away)
             with pytest.raises(OSError, match="away"):
-                good.newest()
+                good.newest(good.refuse)
         assert good.refused == {}
         assert ids(good) == 1
         assert list(good.refused) == [2]
 
     def test_an_empty_store_has_none(self, store: ModelStore) -> None:
-        assert GoodGenerations("als", store).newest() is None
+        assert ids(GoodGenerations("als", store)) is None
 
 
 def ids(good: GoodGenerations) -> int | None:
-    found = good.newest()
+    found = good.newest(good.refuse)
     return found.id if found else None

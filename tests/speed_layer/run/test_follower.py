@@ -76,7 +76,7 @@ def test_a_store_that_does_not_answer_is_asked_again(
     follower: Follower, store: ModelStore, broker: MemoryBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     follower.start()
-    wait_until(lambda: follower.positions == {0: 0}, "it follows")
+    wait_until(lambda: follower.epoch == 0, "it follows")
 
     def fail(*_: object) -> Generation:
         message = "the store is away"
