@@ -52,6 +52,8 @@ class TopicFollower(ABC):
         What was seen, refused and passed over, by name.
     retry_seconds : float
         Between a failure and the next try; twice as long after each further one.
+    watch_seconds : float
+        Between two looks whether the topic is still the same, and what of it is gone.
 
     Attributes
     ----------
@@ -79,12 +81,14 @@ class TopicFollower(ABC):
         connect: Callable[[], Broker],
         counts: Counter[str] | None = None,
         retry_seconds: float = 1.0,
+        watch_seconds: float = WATCH_SECONDS,
     ) -> None:
         self._app = app
         self._topic = topic
         self._store = store
         self._connect = connect
         self._retry_seconds = retry_seconds
+        self._watch_seconds = watch_seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="update-topic", daemon=True)
         self._failures = 0
@@ -223,7 +227,7 @@ class TopicFollower(ABC):
             self.opened(broker, held)
             reader = broker.reader(self._topic, self.positions)
             held.callback(reader.close)
-            look_at = time.monotonic() + WATCH_SECONDS
+            look_at = time.monotonic() + self._watch_seconds
             while not self._stop.is_set():
                 self.feed(reader.poll(timeout=0.1))
                 self.after_poll()
@@ -233,7 +237,7 @@ class TopicFollower(ABC):
                     self.trouble = None
                 if time.monotonic() >= look_at:
                     self._look(broker)
-                    look_at = time.monotonic() + WATCH_SECONDS
+                    look_at = time.monotonic() + self._watch_seconds
 
     def _find_position(self, broker: Broker) -> None:
         """Compare the topic with the one that our positions belong to."""

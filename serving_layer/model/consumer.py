@@ -53,6 +53,7 @@ class Consumer(TopicFollower):
             sources.connect,
             self._generations.counts,
             sources.retry_seconds,
+            sources.watch_seconds,
         )
         self._start_offsets: dict[int, int] | None = None
         self._foreign: list[str] = []

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from common.broker import Broker, BrokerError, Record
 from common.config import Settings
+from common.replica.follower import WATCH_SECONDS
 from common.replica.positions import Start, records_between, start_of
 from common.replica.sequences import SequenceLog
 from common.replica.slot import Slot, claims
@@ -64,6 +65,8 @@ class Sources:
         Seconds, for the timeout and for the model's age.
     retry_seconds : float
         Between a failure of the broker or the store and the next try.
+    watch_seconds : float
+        Between two looks whether the topic is still the same, and what of it is gone.
     """
 
     connect: Callable[[], Broker]
@@ -72,6 +75,7 @@ class Sources:
     monotonic: Callable[[], float] = time.monotonic
     clock: Callable[[], float] = time.time
     retry_seconds: float = 1.0
+    watch_seconds: float = WATCH_SECONDS
 
 
 class Generations:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 from common.base.errors import CodedError
 from common.broker import Broker, Producer, Record
 from common.config import UpdateTopic
-from common.replica.follower import EndOfFollowing, TopicFollower
+from common.replica.follower import WATCH_SECONDS, EndOfFollowing, TopicFollower
 from common.replica.positions import Start
 from common.replica.updates import ModelMessage, resolve, stored
 from common.store.generations import Generation, ModelStore
@@ -76,6 +76,8 @@ class Follower(TopicFollower):
         Opens the update topic's broker; called again after a failure.
     retry_seconds : float
         Between a failure and the next try.
+    watch_seconds : float
+        Between two looks at what of the topic is gone.
 
     Attributes
     ----------
@@ -90,8 +92,16 @@ class Follower(TopicFollower):
         store: ModelStore,
         connect: Callable[[], Broker],
         retry_seconds: float = 1.0,
+        watch_seconds: float = WATCH_SECONDS,
     ) -> None:
-        super().__init__(app, topic.name, store, connect, retry_seconds=retry_seconds)
+        super().__init__(
+            app,
+            topic.name,
+            store,
+            connect,
+            retry_seconds=retry_seconds,
+            watch_seconds=watch_seconds,
+        )
         self._dead_letters = topic.dead_letter
         # The newest last; those before it are what a refused one falls back on.
         self._models: deque[tuple[ModelMessage, Record | None]] = deque(maxlen=MAX_MODELS)

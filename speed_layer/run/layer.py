@@ -23,6 +23,7 @@ from common.base.errors import CodedError
 from common.broker import Broker, BrokerError, Producer, open_broker
 from common.broker.topics import MissingTopicError, UnusableTopicError
 from common.config import Settings
+from common.replica.follower import WATCH_SECONDS
 from common.replica.updates import ModelMessage
 from common.store.generations import ModelStore
 from common.wire.dead_letters import Check, refusals
@@ -36,8 +37,6 @@ from speed_layer.run.view import UpdateLog, View, open_view
 log = logging.getLogger(__name__)
 
 MAX_BACK_OFF_SECONDS = 10.0
-#: Between two looks at what of the input topic is gone.
-WATCH_SECONDS = 3.0
 TICK_SECONDS = 0.1
 
 
@@ -93,6 +92,8 @@ class SpeedLayer:
         Opens the update topic's broker.
     retry_seconds : float
         Between a failure and the next try; twice as long after each further one.
+    watch_seconds : float
+        Between two looks at what of the topics is gone.
     """
 
     def __init__(
@@ -102,6 +103,7 @@ class SpeedLayer:
         family: Family,
         connect: Callable[[], Broker],
         retry_seconds: float = 1.0,
+        watch_seconds: float = WATCH_SECONDS,
     ) -> None:
         self._settings = settings
         self._open_stream = open_stream
@@ -109,9 +111,10 @@ class SpeedLayer:
         self._connect = connect
         self._connect_input = functools.partial(open_broker, settings)
         self._retry_seconds = retry_seconds
+        self._watch_seconds = watch_seconds
         self._store = ModelStore.of(settings.batch.storage)
         self._follower = Follower(
-            settings.app, settings.update_topic, self._store, connect, retry_seconds
+            settings.app, settings.update_topic, self._store, connect, retry_seconds, watch_seconds
         )
         self._folding = threading.Lock()
         self._stop = threading.Event()
@@ -228,7 +231,7 @@ class SpeedLayer:
     def _follow(self, view: View, stream: Stream, inputs: InputTopic) -> View | None:
         """Watch a view that is being fed, until it is over; returns the one that follows it."""
         newer = _Newer(self._retry_seconds)
-        look_at = time.monotonic() + WATCH_SECONDS
+        look_at = time.monotonic() + self._watch_seconds
         while not self._stop.is_set():
             if not stream.active:
                 stream.raise_failure()
@@ -241,7 +244,7 @@ class SpeedLayer:
             if time.monotonic() >= look_at:
                 if inputs.has_lost(view):
                     return None
-                look_at = time.monotonic() + WATCH_SECONDS
+                look_at = time.monotonic() + self._watch_seconds
             opened = self._open_newer(view, stream, newer)
             if opened is not None:
                 return opened
