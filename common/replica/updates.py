@@ -80,7 +80,7 @@ def _files(message: Message, store: ModelStore) -> Generation | None:
     """Open the generation's files; None where the topic brings all that there is."""
     assert message.stamp is not None
     try:
-        return store.get(message.stamp.generation, message.stamp.manifest)
+        found = store.get(message.stamp.generation, message.stamp.manifest)
     except StoreError as error:
         if message.stamp.updates and message.key != MODEL_REF and not store.signed:
             return None
@@ -89,10 +89,21 @@ def _files(message: Message, store: ModelStore) -> Generation | None:
             'or let it send everything with update_topic.factors = "topic"'
         )
         raise StoreError(text, error.code) from error
+    found.check()
+    return found
 
 
 def stored(generation: Generation) -> ModelMessage:
-    """Return the model of a generation as the store has it, without the topic."""
+    """Return the model of a generation as the store has it, without the topic.
+
+    Raises
+    ------
+    StoreError
+        If one of its files is gone or damaged.
+    OSError
+        If the store does not answer.
+    """
+    generation.check()
     position = generation.position
     updates = position.records - 1 if position else 0
     return ModelMessage(generation.id, generation.model_text(), generation, updates)

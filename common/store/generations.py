@@ -140,6 +140,8 @@ class Generation:
     manifest: Manifest
     store: ModelStore
     manifest_sha256: str
+    # Verified copies of a remote store's files: nobody else writes where they lie.
+    _copies: dict[str, Path] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def id(self) -> int:
@@ -164,13 +166,30 @@ class Generation:
             known = ", ".join(sorted(self.manifest.files))
             message = f"generation {self.id} has no file {name!r} (it has: {known})"
             raise StoreError(message)
+        if name in self._copies:
+            return self._copies[name]
         path = self.store.fetch(f"{self.id}/{name}")
         with _gone_is_bad(str(path)):
             found = sha256_of_file(path)
         if found != expected:
             message = f"{path} is damaged: its SHA-256 is {found}, the manifest says {expected}"
             raise StoreError(message, "checksum")
+        if not self.store.local:
+            self._copies[name] = path
         return path
+
+    def check(self) -> None:
+        """Verify all files, so that every reader refuses a damaged one, whichever it needs.
+
+        Raises
+        ------
+        StoreError
+            If one is gone or damaged.
+        OSError
+            If the store does not answer.
+        """
+        for name in self.manifest.files:
+            self.path(name)
 
     def model_text(self) -> str:
         """Return the model file's text, verified."""
@@ -222,9 +241,19 @@ class ModelStore:
         return cls(storage.model_dir, key)
 
     @property
+    def local(self) -> bool:
+        """Whether the store is a folder of this machine."""
+        return self._local
+
+    @property
     def signed(self) -> bool:
         """Whether generations without our signature are refused."""
         return self._key is not None
+
+    def close(self) -> None:
+        """Remove the copies of a remote store's files; its generations cannot be read any more."""
+        if not self._local:
+            self._cache.cleanup()
 
     def locate(self, name: str) -> str:
         """Return the full path of `name` under the store's root."""
@@ -421,13 +450,15 @@ class ModelStore:
     def _download(self, name: str) -> Path:
         target = Path(self._cache.name) / name
         target.parent.mkdir(parents=True, exist_ok=True)
+        # Aside: what is there may be mapped into memory.
+        aside = target.with_name(f"{target.name}.new")
         with (
             _gone_is_bad(self.locate(name)),
             self._files.read(name) as data,
-            target.open("wb") as sink,
+            aside.open("wb") as sink,
         ):
             shutil.copyfileobj(data, sink, 1 << 20)
-        return target
+        return aside.rename(target)
 
 
 @contextmanager

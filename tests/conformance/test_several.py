@@ -457,12 +457,14 @@ def test_f2_layers_that_start_during_an_outage(platform: Platform, outage: threa
     assert speed.layer.totals.counts["refused_models"] == 0
 
 
-@pytest.mark.parametrize("damage", ["damaged", "unusable", "manifest"])
+@pytest.mark.parametrize("damage", ["model", "neighbours", "unusable", "manifest"])
 def test_f3_all_readers_take_the_same_good_generation(platform: Platform, damage: str) -> None:
     platform.generation(1)
     bad = platform.generation(2, "not json" if damage == "unusable" else "{}")
-    if damage == "damaged":
+    if damage == "model":
         bad.path("model.json").write_text("{ }")
+    if damage == "neighbours":  # which the speed layer alone reads
+        bad.path(NEIGHBOURS_FILE).write_text("{ }")
     if damage == "manifest":
         bad.path("model.json").with_name("manifest.json").write_text("{}")
     speed, replica = platform.speed(), platform.replica()
