@@ -30,7 +30,7 @@ class GoodGenerations:
 
     def refuse(self, generation: int, reason: object) -> None:
         """Remember that a generation cannot be used: the next older one is taken."""
-        self.refused[generation] = str(reason)
+        self.refused[generation] = str(reason) or repr(reason)
 
     def accept(self, generation: int) -> None:
         """Forget that a generation was refused: it could be used after all."""

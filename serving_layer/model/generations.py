@@ -271,8 +271,10 @@ class Generations:
     def refuse(self, generation: int | None, error: Exception) -> None:
         """Count a model that cannot be used."""
         self.counts["refused_models"] += 1
-        self.refusal = str(error)
-        log.error("generation %s is refused, the last good one serves on: %s", generation, error)
+        self.refusal = str(error) or repr(error)
+        log.error(
+            "generation %s is refused, the last good one serves on: %s", generation, self.refusal
+        )
 
     def take_update(self, message: Message, offset: int) -> None:
         """Give an update, or what closes several, to the generation that it is for."""
@@ -364,8 +366,8 @@ class Generations:
         try:
             return slot.model.apply_many(updates, foreign)
         except Exception as error:
-            self._count_failure(error)
             if foreign:
+                self._count_failure(error)
                 return [error] * len(updates)
         refused: list[Exception] = []
         for update in updates:

@@ -102,9 +102,14 @@ class Service:
             self.consumer.close()
             if self.producer is not None:
                 self.producer.close()
-        if self.consumer.failure is not None:
-            message = f"the update topic is followed no more: {self.consumer.failure}"
-            raise EndedError(message) from self.consumer.failure
+        self.raise_failure()
+
+    def raise_failure(self) -> None:
+        """Raise :class:`EndedError` if the model is kept up to date no more."""
+        failure = self.consumer.failure
+        if failure is not None:
+            message = f"the update topic is followed no more: {failure}"
+            raise EndedError(message) from failure
 
 
 @dataclass
@@ -143,6 +148,7 @@ class Worker:
     def _join(self, reserved: socket.socket) -> socket.socket:
         """Listen; in place of another not before the model is loaded, unless none can answer."""
         while not self._taking and self.service.state != State.READY:
+            self.service.raise_failure()
             self._taking = not self.board.those(State.READY)
             time.sleep(REPORT_SECONDS)
         self._taking = True
@@ -159,7 +165,12 @@ class Worker:
 
 
 def _stop_this_process() -> None:
-    """Have the server stop as when it is told to: what it has taken is answered."""
+    """Have the server stop as when it is told to: what it has taken is answered.
+
+    A process that does not listen yet has nobody who would take the signal.
+    """
+    while signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, None):
+        time.sleep(REPORT_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)
 
 
