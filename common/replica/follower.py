@@ -181,8 +181,9 @@ class TopicFollower(ABC):
     def interrupted(self, what: str, error: Exception) -> None:
         """Count and log that the broker or the store does not answer; it is tried again."""
         self.counts[what] += 1
-        self.trouble = str(error)
-        log.warning("update topic: %s; trying again", error)
+        away = what == "store_errors"
+        self.trouble = f"the store does not answer: {error}" if away else str(error)
+        log.warning("update topic: %s; trying again", self.trouble)
 
     def ended(self, error: Exception) -> None:
         """Note what has ended the thread."""

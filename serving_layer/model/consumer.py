@@ -137,12 +137,6 @@ class Consumer(TopicFollower):
         if self._start_offsets is None:
             self._start_offsets = broker.end_offsets(self._settings.update_topic.name)
 
-    def interrupted(self, what: str, error: Exception) -> None:
-        """Count and log that the broker or the store does not answer."""
-        super().interrupted(what, error)
-        if what == "store_errors":
-            self.trouble = f"the store does not answer: {error}"
-
     def ended(self, error: Exception) -> None:
         """Note what has ended the thread, and let the process know."""
         super().ended(error)

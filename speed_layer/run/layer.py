@@ -31,8 +31,9 @@ from common.wire.messages import Message
 from speed_layer.api import SpeedModel
 from speed_layer.run.follower import Follower
 from speed_layer.run.inputs import InputTopic
+from speed_layer.run.poison import PoisonEvents
 from speed_layer.run.stream import OpenStream, Stream, StreamError
-from speed_layer.run.view import UpdateLog, View, open_view
+from speed_layer.run.view import FoldError, UpdateLog, View, open_view
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +117,7 @@ class SpeedLayer:
         self._follower = Follower(
             settings.app, settings.update_topic, self._store, connect, retry_seconds, watch_seconds
         )
+        self._poison = PoisonEvents(self._follower.counts)
         self._folding = threading.Lock()
         self._stop = threading.Event()
         self.totals = Totals(counts=self._follower.counts)
@@ -300,6 +302,7 @@ class SpeedLayer:
             if not events.num_rows:
                 return
             if not inputs.is_same(view) or not self._may_write(view):
+                self._poison.forget()
                 view.retired = True
                 return
             self._publish(view, events, producer)
@@ -315,11 +318,18 @@ class SpeedLayer:
             # Only with a model that is not ours, whose vectors come one by one (Oryx's rule).
             self.totals.counts["events_before_the_model"] += events.num_rows
             return
-        good = self._good(events)
-        sent = self._send(view.fold(events, good), producer)
-        self.totals.events += events.num_rows
-        self.totals.bad_lines += events.num_rows - good.num_rows
-        self.totals.updates += sent
+        for part in self._poison.parts(events):
+            readable = self._good(part)
+            good = self._poison.without(readable)
+            try:
+                sent = self._send(view.fold(part, good), producer)
+            except FoldError as error:
+                self._poison.note(good, error)
+                view.retired = True
+                return
+            self.totals.events += part.num_rows
+            self.totals.bad_lines += part.num_rows - readable.num_rows
+            self.totals.updates += sent
         self.totals.micro_batches += 1
 
     def _send(self, messages: Iterable[Message], producer: Producer) -> int:

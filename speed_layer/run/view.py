@@ -22,6 +22,10 @@ from speed_layer.api import SpeedModel
 log = logging.getLogger(__name__)
 
 
+class FoldError(RuntimeError):
+    """The family has failed over events; its model may be half moved on, and nothing was sent."""
+
+
 @dataclass(frozen=True)
 class UpdateLog:
     """The update topic as a view is opened from it.
@@ -103,10 +107,20 @@ class View(Slot[SpeedModel]):
             The whole micro-batch: ``partition, offset, timestamp, value``.
         good : Table
             Its rows whose lines can be read.
+
+        Raises
+        ------
+        FoldError
+            Before the first message, if the family fails over the events.
         """
         updates: Sequence[str] = ()
         if good.num_rows:
-            updates = self.model.build_updates(good.combine_chunks().to_batches()[0])
+            batch = good.combine_chunks().to_batches()[0]
+            try:
+                updates = self.model.build_updates(batch)
+            except Exception as error:
+                message = f"{type(error).__name__}: {error}"
+                raise FoldError(message) from error
         if self.generation is None:
             yield from (Message(UP, update) for update in updates)
             return

@@ -81,6 +81,18 @@ class MemoryStream:
                 self.at[record.partition] = record.offset + 1
 
 
+class Failing(Speed):
+    """Word count that fails over some words, half way through a micro-batch."""
+
+    def build_updates(self, events: pa.RecordBatch) -> list[str]:
+        values = events["value"].to_pylist()
+        if any("poison" in value for value in values):
+            self.counts["half-way"] = 1
+            message = "a fault of a library"
+            raise ArithmeticError(message)
+        return super().build_updates(events)
+
+
 @dataclass
 class SpeedRun:
     """A speed layer on a thread."""
@@ -140,7 +152,7 @@ class Platform:
                 made.stopped.set()
                 thread.join(60)
 
-        family = Family(functools.partial(Speed, self.settings), Lines(self.settings).check)
+        family = Family(functools.partial(Failing, self.settings), Lines(self.settings).check)
         layer = SpeedLayer(self.settings, stream, family, lambda: self.broker, SOON, SOON)
         run = SpeedRun(layer, paused)
         run.thread = threading.Thread(target=run.run)
@@ -379,6 +391,21 @@ def test_input_that_is_gone_is_told_exactly_and_passed_over(
     wait_until(lambda: speed.layer.totals.counts["input_records_lost"] == 25, "it is told")
     speed.paused.clear()
     wait_until(lambda: known(replica) == {*some("a")[15:], *some("b")[10:]}, "it goes on")
+
+
+def test_an_event_over_which_the_family_fails_costs_itself_alone(
+    platform: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    platform.generation(1)
+    platform.words(*some("a"), "poison", *some("b"), "poison too", *some("c"))
+    speed, replica = platform.speed(), platform.replica()
+    everything = {*some("a"), *some("b"), *some("c")}
+    wait_until(lambda: known(replica) == everything, "all others are folded in")
+    assert speed.layer.totals.counts["failed_events"] == 2
+    assert "input topic 0:20: the event is left out: ArithmeticError" in caplog.text
+    platform.words("last")
+    wait_until(lambda: known(replica) == {*everything, "last"}, "it goes on")
+    assert not speed.ended
 
 
 def test_a12_more_foreign_updates_than_wait_and_no_event(platform: Platform) -> None:
