@@ -24,7 +24,7 @@ if __name__ == "__main__" and not __package__:
 from batch_layer.run.lock import AlreadyRunningError, hold_in_java, only_one
 from common.base.paths import home, jars_dir
 from common.broker import BrokerError, open_broker
-from common.broker.topics import InputLostError, MissingTopicError
+from common.broker.topics import InputLostError, UnusableTopicError
 from common.config import ConfigError, Settings
 from common.runtime import process
 from common.runtime.families import family_module, input_lines
@@ -45,7 +45,7 @@ TERMINATION_SECONDS = 25.0
 CODES = {
     AlreadyRunningError: process.EXIT_LOCKED,
     ConfigError: process.EXIT_USAGE,
-    MissingTopicError: process.EXIT_UNAVAILABLE,
+    UnusableTopicError: process.EXIT_UNAVAILABLE,
     SparkSetupError: process.EXIT_UNAVAILABLE,
     InputLostError: process.EXIT_FAILED,
     BrokerError: process.EXIT_FAILED,
@@ -80,7 +80,7 @@ def run(settings: Settings, options: argparse.Namespace, lock: Path) -> None:
 
     Raises
     ------
-    ConfigError, MissingTopicError, SparkSetupError
+    ConfigError, UnusableTopicError, SparkSetupError
         If the layer cannot start; the text says how to repair it.
     InputLostError, BrokerError, StoreError
         If the layer cannot continue.

@@ -113,6 +113,7 @@ def rollback(generation: Id, conf: Conf = None, sets: Sets = None) -> None:
     The next generation that the batch layer builds replaces it again.
     """
     from common.broker import BrokerError
+    from common.broker.topics import UnusableTopicError
     from common.config import ConfigError
     from common.store.generations import StoreError
     from stack.rollback import roll_back
@@ -125,7 +126,7 @@ def rollback(generation: Id, conf: Conf = None, sets: Sets = None) -> None:
     except (StoreError, ConfigError) as error:
         message = f"Generation {generation} cannot be brought back: {error}."
         raise UserError(message) from None
-    except BrokerError as error:
+    except (BrokerError, UnusableTopicError) as error:
         message = f"The broker did not take generation {generation}: {error}."
         remedy = "If `model list` shows it as stored, the batch layer publishes it when it starts."
         raise UserError(message, remedy, EXIT_UNAVAILABLE) from None

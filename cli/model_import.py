@@ -96,10 +96,11 @@ def _stored(settings: Settings, store: ModelStore, text: str, now: int) -> Gener
 
 def _publish(settings: Settings, store: ModelStore, generation: Generation) -> None:
     from common.broker import BrokerError
+    from common.broker.topics import UnusableTopicError
 
     try:
         publish(settings, store, generation)
-    except BrokerError as error:
+    except (BrokerError, UnusableTopicError) as error:
         message = f"Stored as generation {generation.id}, but the broker did not take it: {error}."
         remedy = "A serving layer loads it when it starts; call again once the broker is there."
         raise UserError(message, remedy, EXIT_UNAVAILABLE) from None

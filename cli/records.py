@@ -58,6 +58,6 @@ def _printable(data: bytes | str | None) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _short(value: bytes) -> str:
+def _short(value: bytes | None) -> str:
     text = _printable(value)
     return text if len(text) <= HEADER_CHARACTERS else f"{text[:HEADER_CHARACTERS]}…"

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-from common.broker.topics import MissingTopicError, check_topics
+from common.broker.topics import UnusableTopicError, check_topics
 from common.config import ConfigError, Settings
 from common.runtime import process
 from common.runtime.memory import keep_memory_small
@@ -21,7 +21,7 @@ from common.telemetry.logs import log_to_stderr
 from serving_layer.operations.worker_status import KEY, State, WorkerStatus
 from serving_layer.request.metrics import share
 from serving_layer.run.processes import Supervisor, run_apart
-from serving_layer.run.service import Service, Worker
+from serving_layer.run.service import EndedError, Service, Worker
 from serving_layer.transport.sockets import ServeError, bind, reserve
 from serving_layer.transport.tls import Certificate
 
@@ -30,8 +30,9 @@ log = logging.getLogger("serving_layer")
 
 CODES = {
     ConfigError: process.EXIT_USAGE,
-    MissingTopicError: process.EXIT_UNAVAILABLE,
+    UnusableTopicError: process.EXIT_UNAVAILABLE,
     ServeError: process.EXIT_FAILED,
+    EndedError: process.EXIT_FAILED,
 }
 
 
@@ -49,8 +50,8 @@ def serve(settings: Settings) -> int:
 
     Raises
     ------
-    ConfigError, MissingTopicError, ServeError
-        If the layer cannot start; the text says how to repair it.
+    ConfigError, UnusableTopicError, ServeError, EndedError
+        If the layer cannot start or go on; the text says how to repair it.
     """
     api = settings.serving.api
     certificate = Certificate.of(api)

@@ -1,7 +1,8 @@
 """``python -m speed_layer --conf FILE``, or by spark-submit: runs until it is told to stop.
 
 Exit codes: 0 stopped by SIGTERM or SIGINT; 1 failed, the last log line says why; 2 the
-command line or the configuration is wrong; 69 a topic, or something of Spark, is missing.
+command line or the configuration is wrong; 69 a topic, or something of Spark, is missing or
+unusable; 75 another speed layer has taken over: this one is not to be started again.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ if __name__ == "__main__" and not __package__:
 
 from common.base.paths import home
 from common.broker import open_broker
-from common.broker.topics import InputLostError, MissingTopicError, check_topics
+from common.broker.topics import UnusableTopicError, check_topics
 from common.config import ConfigError, Settings
 from common.runtime import process
 from common.runtime.families import family_class, family_module, input_lines
 from common.runtime.spark import SparkSetupError, spark_properties
 from common.telemetry.logs import log_to_stderr
 from speed_layer.api import SpeedModel
+from speed_layer.run.follower import SupersededError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -38,9 +40,9 @@ log = logging.getLogger("speed_layer")
 
 CODES = {
     ConfigError: process.EXIT_USAGE,
-    MissingTopicError: process.EXIT_UNAVAILABLE,
+    UnusableTopicError: process.EXIT_UNAVAILABLE,
     SparkSetupError: process.EXIT_UNAVAILABLE,
-    InputLostError: process.EXIT_FAILED,
+    SupersededError: process.EXIT_LOCKED,
 }
 
 
@@ -57,7 +59,7 @@ def run(settings: Settings) -> int:
 
     Raises
     ------
-    ConfigError, MissingTopicError, SparkSetupError, InputLostError
+    ConfigError, UnusableTopicError, SparkSetupError, SupersededError
         If it cannot start or go on; the text says what to do.
     """
     lines = input_lines(settings)
@@ -66,10 +68,11 @@ def run(settings: Settings) -> int:
     check_topics(settings, with_dead_letters=True)
     # 45 MB and 0.2 s, Spark among it, that nobody waits for to be told of a mistake.
     from speed_layer.run.layer import Family, SpeedLayer
+    from speed_layer.run.stream import spark_stream
 
     layer = SpeedLayer(
         settings,
-        session(settings),
+        functools.partial(spark_stream, settings, session(settings)),
         Family(new_model, lines.read),
         functools.partial(open_broker, settings, settings.update_broker),
     )

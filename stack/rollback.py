@@ -71,7 +71,7 @@ def publish(
     with open_broker(settings, settings.update_broker) as broker:
         limit = settings.broker.delivery_timeout_seconds
         topic = settings.update_topic
-        publisher = Publisher(broker.producer(), topic.name, topic.max_size, limit)
+        publisher = Publisher(broker, broker.producer(), topic.name, topic.max_size, limit)
         publisher.publish(new, updates)
     store.mark_published(new.id)
 

@@ -19,7 +19,7 @@ from batch_layer.run import retention
 from common import __version__
 from common.base.failpoint import failpoint
 from common.broker import Broker, BrokerError
-from common.broker.topics import existing_topic
+from common.broker.topics import ordered_topic
 from common.config import Settings, fingerprint
 from common.replica.publisher import Publisher
 from common.runtime.families import family_module
@@ -155,14 +155,14 @@ class BatchLayer:
 
         Raises
         ------
-        InputLostError, MissingTopicError, BrokerError, StoreError
+        InputLostError, UnusableTopicError, BrokerError, StoreError
             Completed steps stay valid: the next run continues after them.
         """
         self.report = Report()
         ids = self._resources.store.ids()
         # The clock's, and always above those before.
         timestamp = max(self._resources.clock(), ids[-1] + 1 if ids else 0)
-        existing_topic(self._resources.update_broker, self._settings.update_topic.name)
+        ordered_topic(self._resources.update_broker, self._settings.update_topic.name)
         self._resources.store.discard_partial()
         parent = self._newest()
         if parent is not None and not self._resources.store.is_published(parent.id):
@@ -256,6 +256,7 @@ class BatchLayer:
         producer = self._resources.update_broker.producer()
         try:
             publisher = Publisher(
+                self._resources.update_broker,
                 producer,
                 self._settings.update_topic.name,
                 self._settings.update_topic.max_size,

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class MissingTopicError(RuntimeError):
+class UnusableTopicError(RuntimeError):
+    """A topic cannot be worked with as it is; the text says what to do."""
+
+
+class MissingTopicError(UnusableTopicError):
     """A topic does not exist; the text names the command that creates it."""
 
 
@@ -72,6 +76,31 @@ def existing_topic(broker: Broker, name: str) -> TopicInfo:
     return info
 
 
+def ordered_topic(broker: Broker, name: str) -> TopicInfo:
+    """Describe the update topic, whose records must have one order.
+
+    Raises
+    ------
+    MissingTopicError
+        If there is none of this name.
+    UnusableTopicError
+        If it has several partitions.
+    """
+    found = existing_topic(broker, name)
+    _require_order(found)
+    return found
+
+
+def _require_order(found: TopicInfo) -> None:
+    if found.partitions > 1:
+        message = (
+            f"the update topic {found.name!r} has {found.partitions} partitions, so its records "
+            "have no one order: delete it and make it again with one (bin/gemsbok topics setup), "
+            "or name another in update_topic.name"
+        )
+        raise UnusableTopicError(message)
+
+
 def check_topics(
     settings: Settings, with_input: bool = True, with_dead_letters: bool = False
 ) -> None:
@@ -90,6 +119,8 @@ def check_topics(
     ------
     MissingTopicError
         If a topic does not exist.
+    UnusableTopicError
+        If the update topic has several partitions.
     """
     topics = {settings.update_broker: [settings.update_topic.name]}
     if with_dead_letters:
@@ -99,13 +130,17 @@ def check_topics(
     for address, names in topics.items():
         try:
             with open_broker(settings, address) as broker:
-                absent = [name for name in names if broker.topic(name) is None]
+                found = {name: broker.topic(name) for name in names}
         except BrokerError as error:
             log.warning("%s; started all the same, it is tried again", error)
             continue
+        absent = [name for name, info in found.items() if info is None]
         if absent:
             message = (
                 f"there is no topic {' nor '.join(absent)} on {address}: "
                 "bin/gemsbok topics setup makes them"
             )
             raise MissingTopicError(message)
+        update = found.get(settings.update_topic.name)
+        if update is not None and address == settings.update_broker:
+            _require_order(update)

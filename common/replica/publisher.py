@@ -7,7 +7,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from common.base.failpoint import failpoint
-from common.broker import Producer
+from common.broker import Broker, Producer
+from common.replica.positions import position_at
 from common.store.generations import Generation
 from common.wire.messages import MODEL, MODEL_REF, PROGRESS, UP, Progress, Stamp
 
@@ -23,6 +24,8 @@ class Publisher:
 
     Attributes
     ----------
+    broker : Broker
+        Of the update topic.
     producer : Producer
         Producer of the update topic's broker.
     topic : str
@@ -35,6 +38,7 @@ class Publisher:
         So many ``UP`` records a ``PROGRESS`` closes.
     """
 
+    broker: Broker
     producer: Producer
     topic: str
     max_size: int
@@ -44,6 +48,7 @@ class Publisher:
     def publish(self, generation: Generation, updates: Collection[str] = ()) -> int:
         """Send a generation and wait until the broker has acknowledged every record.
 
+        Before the first record is sent, the store is told where on the topic they begin.
         It can be sent again: the records are the same, and readers apply each sequence once.
 
         Returns
@@ -57,8 +62,12 @@ class Publisher:
             If the model's file cannot be read or does not match the manifest.
         BrokerError
             If a record was not acknowledged.
+        UnusableTopicError
+            If the topic does not exist, or has several partitions.
         """
         last = last_sequence(len(updates), self.updates_per_progress)
+        position = position_at(self.broker, self.topic, generation, 1 + last)
+        generation.store.note_position(generation.id, position)
         self._send_model(generation, last)
         self.producer.flush(self.timeout)
         failpoint("publish.after_model")
@@ -109,4 +118,4 @@ def _progress(generation: Generation) -> str:
     """Return the value of a PROGRESS record for the generation's cut."""
     manifest = generation.manifest
     newest = manifest.data_range[1] if manifest.data_range else None
-    return Progress(manifest.cut, newest).to_value()
+    return Progress(manifest.cut, newest, topic_id=manifest.topic_id).to_value()

@@ -1,18 +1,12 @@
-"""Resolves model messages to verified models, and orders the updates of a generation.
-
-MODEL and MODEL-REF become a model whose bytes are verified.  The ``UP`` messages of a
-micro-batch are held back until the ``PROGRESS`` that closes it, and each (generation,
-sequence) is applied once.
-"""
+"""Resolves MODEL and MODEL-REF messages to models whose bytes are verified."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from common.base.hashing import sha256_hex
-from common.broker import Broker
 from common.store.generations import Generation, ModelStore, StoreError
-from common.wire.messages import MODEL_REF, UP, Message, MessageError, Progress
+from common.wire.messages import MODEL_REF, Message, MessageError
 
 
 @dataclass(frozen=True)
@@ -41,6 +35,11 @@ class ModelMessage:
         """The generation's cut; empty if its manifest is not available."""
         return dict(self.files.manifest.cut) if self.files else {}
 
+    @property
+    def topic_id(self) -> str | None:
+        """Identity of the input topic that the cut refers to; None where it is not known."""
+        return self.files.manifest.topic_id if self.files else None
+
 
 def resolve(message: Message, store: ModelStore) -> ModelMessage:
     """Return the model of a MODEL or MODEL-REF message, verified.
@@ -51,6 +50,8 @@ def resolve(message: Message, store: ModelStore) -> ModelMessage:
         If a file is gone, damaged, outside the store, or not the one published.
     MessageError
         If the text does not match the message's headers, or lacks a valid signature.
+    OSError
+        If the store does not answer.
     """
     stamp = message.stamp
     if stamp is None and store.signed:
@@ -75,7 +76,7 @@ def _files(message: Message, store: ModelStore) -> Generation | None:
     """Open the generation's files; None if the topic carries the complete model."""
     assert message.stamp is not None
     try:
-        return store.get(message.stamp.generation, message.stamp.manifest)
+        found = store.get(message.stamp.generation, message.stamp.manifest)
     except StoreError as error:
         if message.stamp.updates and message.key != MODEL_REF and not store.signed:
             return None
@@ -84,73 +85,21 @@ def _files(message: Message, store: ModelStore) -> Generation | None:
             'or let it send everything with update_topic.factors = "topic"'
         )
         raise StoreError(text, error.code) from error
+    found.check()
+    return found
 
 
 def stored(generation: Generation) -> ModelMessage:
-    """Return the model of a generation in the store, without the topic."""
-    return ModelMessage(generation.id, generation.model_text(), generation)
+    """Return the model of a generation in the store, without the topic.
 
-
-@dataclass
-class SequenceLog:
-    """Releases one generation's messages once each, one complete micro-batch at a time.
-
-    Attributes
-    ----------
-    closed : int
-        The last sequence that a PROGRESS has closed.
-    progress : Progress
-        That PROGRESS.
-    orphans, repeats : int
-        Number of pending messages dropped because their sender died before closing them, and of
-        messages dropped because they were applied before.
-    gaps : int
-        Number of missing sequences, which the topic's retention has removed.
+    Raises
+    ------
+    StoreError
+        If one of its files is gone or damaged.
+    OSError
+        If the store does not answer.
     """
-
-    closed: int = 0
-    progress: Progress = field(default_factory=Progress)
-    orphans: int = 0
-    repeats: int = 0
-    gaps: int = 0
-    _pending: list[tuple[int, str]] = field(default_factory=list)
-
-    def accept(self, message: Message) -> list[str]:
-        """Add one ``UP`` or ``PROGRESS``; return the payloads that may now be applied.
-
-        Raises
-        ------
-        MessageError
-            If a PROGRESS cannot be read.
-        """
-        assert message.stamp is not None
-        sequence = message.stamp.sequence
-        if sequence <= self.closed:
-            self.repeats += 1
-            return []
-        while self._pending and self._pending[-1][0] >= sequence:
-            self._pending.pop()
-            self.orphans += 1
-        last = self._pending[-1][0] if self._pending else self.closed
-        self.gaps += sequence - last - 1
-        if message.key == UP:
-            self._pending.append((sequence, message.value))
-            return []
-        progress = Progress.from_value(message.value)
-        ready = [value for _, value in self._pending]
-        self._pending.clear()
-        self.closed, self.progress = sequence, progress
-        return ready
-
-
-def start_position(broker: Broker, topic: str, newest: Generation | None) -> dict[int, int]:
-    """Return the offsets from which to read the update topic.
-
-    The records of the newest stored generation are not older than its manifest, so a replica
-    skips everything before.
-    """
-    begin = broker.begin_offsets(topic)
-    if newest is None:
-        return begin
-    at = broker.offsets_at(topic, newest.manifest.created)
-    return {partition: max(at[partition], begin[partition]) for partition in begin}
+    generation.check()
+    position = generation.position
+    updates = position.records - 1 if position else 0
+    return ModelMessage(generation.id, generation.model_text(), generation, updates)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import os
+from pathlib import Path
 
 #: glibc's `mallopt` parameters: the block size from which `mmap` is used, and the arena limit.
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 #: Bytes; more than the temporary arrays of a top-N scan, so that requests do not call `mmap`.
 _LARGE_BLOCK = 2 * 1024 * 1024
+#: The control group's limit, in its second version and in its first.
+_GROUP_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 
 def keep_memory_small() -> None:
@@ -33,3 +39,15 @@ def return_freed_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def memory_limit() -> int:
+    """Return how many bytes this process may use: the machine's, or fewer by its control group."""
+    found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for path in _GROUP_LIMITS:
+        try:
+            found = min(found, int(path.read_text(encoding="ascii")))
+        except (OSError, ValueError):
+            # There is no such file, or it says "max".
+            continue
+    return found

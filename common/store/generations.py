@@ -6,14 +6,17 @@ for readers it exists once its manifest exists.  No file is ever unpickled.
 
 from __future__ import annotations
 
+import errno
 import hmac
 import json
+import logging
 import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -21,24 +24,37 @@ from typing import TYPE_CHECKING, Any
 from common.base.errors import CodedError
 from common.base.hashing import sha256_hex, sha256_of_file
 from common.store.files import LocalFiles, store_files
+from common.store.position import Position
 from common.store.signing import read_key, signature
 
 if TYPE_CHECKING:
     from common.config import Storage
+
+log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 #: File beside the manifest with its signature, in a store that has a key.
 SIGNATURE = "manifest.hmac"
 #: File beside the manifest that says that the broker has acknowledged the generation's MODEL.
 PUBLISHED = "published"
+#: File beside the manifest, written before the generation's first message is sent.
+POSITION = "position.json"
 #: Bytes; a model's text above this is refused.
 MAX_MODEL_BYTES = 512 * 1024 * 1024
 #: Folder of generations that are still being written; readers ignore it.
 PARTIAL = ".partial"
+#: What a file that is not there, or cannot be, says; any other OSError says that the store is away.
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+#: Bytes of a file's name; object stores take no longer ones.
+_MAX_NAME_BYTES = 1024
 
 
 class StoreError(CodedError, RuntimeError):
-    """A generation cannot be read or fails verification; the text names the file and the reason."""
+    """A generation is bad: gone, damaged or forged; the text names the file and the reason.
+
+    A store that does not answer raises OSError instead: this says nothing about the generation,
+    and the same call may succeed later.
+    """
 
     CODE = "bad_model"
 
@@ -73,6 +89,8 @@ class Manifest:
         The previous generation; for a rollback, the generation that was restored.
     configuration_sha256, code_version : str
         Hash of the configuration and version of the code that built it.
+    unknown : mapping
+        Fields of a later version, which are skipped and kept.
     """
 
     generation: int
@@ -91,22 +109,27 @@ class Manifest:
     parent: int | None = None
     configuration_sha256: str = ""
     code_version: str = ""
+    unknown: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
         """Return the bytes of ``manifest.json``."""
-        return json.dumps(asdict(self), indent=2, allow_nan=False).encode() + b"\n"
+        found = asdict(self)
+        unknown = found.pop("unknown")
+        return json.dumps({**unknown, **found}, indent=2, allow_nan=False).encode() + b"\n"
 
     @classmethod
     def from_json(cls, data: bytes, where: str = MANIFEST) -> Manifest:
         """Parse ``manifest.json``; raises StoreError if it is malformed."""
         try:
-            fields = json.loads(data)
-            fields["cut"] = {
-                int(partition): int(offset) for partition, offset in fields["cut"].items()
+            values = json.loads(data)
+            values["cut"] = {
+                int(partition): int(offset) for partition, offset in values["cut"].items()
             }
-            fields["data_range"] = tuple(fields["data_range"]) if fields["data_range"] else None
-            fields["candidates"] = tuple(fields["candidates"])
-            return cls(**fields)
+            values["data_range"] = tuple(values["data_range"]) if values["data_range"] else None
+            values["candidates"] = tuple(values["candidates"])
+            known = {field.name for field in fields(cls)} - {"unknown"}
+            unknown = {name: values.pop(name) for name in values.keys() - known}
+            return cls(**values, unknown=unknown)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             message = f"{where} is not a manifest: {error}"
             raise StoreError(message) from error
@@ -119,6 +142,8 @@ class Generation:
     manifest: Manifest
     store: ModelStore
     manifest_sha256: str
+    # Verified copies of a remote store's files: nobody else writes where they lie.
+    _copies: dict[str, Path] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def id(self) -> int:
@@ -143,16 +168,39 @@ class Generation:
             known = ", ".join(sorted(self.manifest.files))
             message = f"generation {self.id} has no file {name!r} (it has: {known})"
             raise StoreError(message)
+        if name in self._copies:
+            return self._copies[name]
         path = self.store.fetch(f"{self.id}/{name}")
-        actual = sha256_of_file(path)
+        with _gone_is_bad(str(path)):
+            actual = sha256_of_file(path)
         if actual != expected:
             message = f"{path} is damaged: its SHA-256 is {actual}, the manifest says {expected}"
             raise StoreError(message, "checksum")
+        if not self.store.local:
+            self._copies[name] = path
         return path
+
+    def check(self) -> None:
+        """Verify all files, so that every reader refuses a damaged one, whichever it needs.
+
+        Raises
+        ------
+        StoreError
+            If one is gone or damaged.
+        OSError
+            If the store does not answer.
+        """
+        for name in self.manifest.files:
+            self.path(name)
 
     def model_text(self) -> str:
         """Return the model file's text, verified."""
         return self.store.read_model(self.path(self.manifest.model_file))
+
+    @property
+    def position(self) -> Position | None:
+        """Where its messages begin on the update topic; None where nobody has written it down."""
+        return self.store.position(self.id)
 
 
 class ModelStore:
@@ -200,9 +248,19 @@ class ModelStore:
         return cls(storage.model_dir, key)
 
     @property
+    def local(self) -> bool:
+        """Whether the store is a folder of this machine."""
+        return self._local
+
+    @property
     def signed(self) -> bool:
         """Whether generations without a valid signature are rejected."""
         return self._key is not None
+
+    def close(self) -> None:
+        """Remove the copies of a remote store's files; its generations cannot be read any more."""
+        if not self._local:
+            self._cache.cleanup()
 
     def locate(self, name: str) -> str:
         """Return the full path of `name` under the store's root."""
@@ -260,12 +318,14 @@ class ModelStore:
         StoreError
             If it does not exist, or its manifest has another hash than expected or no valid
             signature.
+        OSError
+            If the store does not answer.
         """
         name = f"{generation}/{MANIFEST}"
         if not self._files.has(name):
             message = f"generation {generation} is not in the model store {self.location}"
             raise StoreError(message)
-        with self._files.read(name) as stream:
+        with _gone_is_bad(self.locate(name)), self._files.read(name) as stream:
             data = stream.read()
         actual_sha256 = sha256_hex(data)
         if manifest_sha256 not in (None, actual_sha256):
@@ -303,16 +363,50 @@ class ModelStore:
         """Whether :meth:`mark_published` was called for this generation."""
         return self._files.has(f"{generation}/{PUBLISHED}")
 
+    def position(self, generation: int) -> Position | None:
+        """Return where a generation's messages begin; None where nobody has written it down."""
+        name = f"{generation}/{POSITION}"
+        if not self._files.has(name):
+            return None
+        try:
+            with _gone_is_bad(self.locate(name)), self._files.read(name) as stream:
+                return Position.from_json(stream.read())
+        except (StoreError, ValueError) as error:
+            log.warning("%s is passed over: %s", self.locate(name), error)
+            return None
+
+    def note_position(self, generation: int, position: Position) -> None:
+        """Write down where a generation's messages begin; what is known of this topic stays.
+
+        The first who publishes a generation is right: readers may have begun there already.
+        """
+        found = self.position(generation)
+        if found is not None and found.topic_id == position.topic_id:
+            return
+        name = f"{generation}/{POSITION}"
+        if not self._local:
+            with self._files.write(name) as stream:
+                stream.write(position.to_json())
+            return
+        aside = Path(self.locate(f"{name}.new"))
+        aside.write_bytes(position.to_json())
+        _fsync(aside)
+        aside.rename(self.locate(name))
+        _fsync(aside.parent)
+
     def fetch(self, name: str) -> Path:
         """Return a local path of a file; `name` is its path relative to the store's root.
 
         Raises
         ------
         StoreError
-            If the path leads out of the store, or the file is not a regular file.
+            If the path leads out of the store, or there is no regular file of this name.
+        OSError
+            If the store does not answer.
         """
         parts = PurePosixPath(name).parts
-        if not parts or name.startswith("/") or ".." in parts or "\0" in name:
+        lawful = name.isprintable() and len(name.encode()) <= _MAX_NAME_BYTES
+        if not parts or name.startswith("/") or ".." in parts or not lawful:
             message = f"{name!r} is not a path inside the model store {self.location}"
             raise StoreError(message, "ref_denied")
         return self._regular(Path(self.locate(name))) if self._local else self._download(name)
@@ -324,6 +418,8 @@ class ModelStore:
         ------
         StoreError
             If the file is outside the store, not a regular file, gone, or too large.
+        OSError
+            If the store does not answer.
         """
         reference = reference.removeprefix("file://") if self._local else reference
         prefix = f"{self._root}/"
@@ -365,11 +461,8 @@ class ModelStore:
 
     def _regular(self, path: Path) -> Path:
         inside = Path(os.path.realpath(path)) == path
-        try:
+        with _gone_is_bad(str(path)):
             regular = stat.S_ISREG(path.lstat().st_mode)
-        except OSError as error:
-            message = f"{path} cannot be read: {error.strerror}"
-            raise StoreError(message) from error
         if not (inside and regular):
             message = f"{path} is not a regular file inside the model store"
             raise StoreError(message, "ref_denied")
@@ -382,13 +475,27 @@ class ModelStore:
     def _download(self, name: str) -> Path:
         target = Path(self._cache.name) / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with self._files.read(name) as data, target.open("wb") as sink:
-                shutil.copyfileobj(data, sink, 1 << 20)
-        except OSError as error:
-            message = f"{self.locate(name)} cannot be read: {error}"
-            raise StoreError(message) from error
-        return target
+        # Aside: what is there may be mapped into memory.
+        aside = target.with_name(f"{target.name}.new")
+        with (
+            _gone_is_bad(self.locate(name)),
+            self._files.read(name) as data,
+            aside.open("wb") as sink,
+        ):
+            shutil.copyfileobj(data, sink, 1 << 20)
+        return aside.rename(target)
+
+
+@contextmanager
+def _gone_is_bad(where: str) -> Iterator[None]:
+    """Turn the errors of a file that is not there into StoreError; others pass."""
+    try:
+        yield
+    except OSError as error:
+        if not (isinstance(error, FileNotFoundError) or error.errno in _GONE):
+            raise
+        message = f"{where} cannot be read: {error.strerror or error}"
+        raise StoreError(message) from error
 
 
 def _fsync(path: Path) -> None:

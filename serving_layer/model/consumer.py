@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 from common.broker import Broker, Record
 from common.config import Settings
 from common.replica.follower import TopicFollower
+from common.replica.positions import Start
 from common.replica.updates import stored
 from common.runtime.families import has_layer
 from common.store.generations import Generation
-from common.wire.messages import MODEL, MODEL_REF, PROGRESS, UP, Message
+from common.wire.messages import MODEL, MODEL_REF, PROGRESS, UP, WRITER, Message
 from serving_layer.api import ServingModel
 from serving_layer.model.generations import Generations, Sources
 
@@ -27,9 +28,21 @@ class Consumer(TopicFollower):
     """Keeps the served model up to date, in a thread of its own.
 
     Only this thread writes; a request reads :attr:`model` once and uses that model throughout.
+
+    Parameters
+    ----------
+    settings : Settings
+        The complete configuration.
+    sources : Sources
+        Its dependencies.
+    on_end : callable
+        Called in this thread when it has ended for good.
     """
 
-    def __init__(self, settings: Settings, sources: Sources) -> None:
+    def __init__(
+        self, settings: Settings, sources: Sources, on_end: Callable[[], None] = lambda: None
+    ) -> None:
+        self._on_end = on_end
         self._settings = settings
         self._sources = sources
         self._generations = Generations(settings, sources)
@@ -40,6 +53,7 @@ class Consumer(TopicFollower):
             sources.connect,
             self._generations.counts,
             sources.retry_seconds,
+            sources.watch_seconds,
         )
         self._start_offsets: dict[int, int] | None = None
         self._foreign: list[str] = []
@@ -64,7 +78,12 @@ class Consumer(TopicFollower):
         return None if created is None else max(0.0, self._sources.clock() - created)
 
     def status(self) -> dict[str, object]:
-        """Return what is served, what is being built, and what is missing."""
+        """Return what is served, what is being built, and what is missing.
+
+        ``missing`` is why there is no model, ``unready`` why ``/ready`` has to say no although
+        there may be one, ``ended`` why the process cannot go on, ``trouble`` what does not
+        answer just now.
+        """
         building = self._generations.building
         model = self.model
         return {
@@ -73,21 +92,35 @@ class Consumer(TopicFollower):
             "fraction_loaded": model.fraction_loaded if model else 0.0,
             "building": building.generation if building else None,
             "building_fraction_loaded": building.model.fraction_loaded if building else None,
+            "building_incomplete": building.incomplete if building else None,
+            "incomplete": self._generations.incomplete,
+            "refused": {str(id_): reason for id_, reason in self.good.refused.items()},
             "counts": dict(self.counts),
             "missing": self._missing(),
+            "unready": self._ended() or self._generations.incomplete,
+            "ended": self._ended(),
+            "trouble": self.trouble,
         }
+
+    def _ended(self) -> str | None:
+        if self.failure is None:
+            return None
+        return f"the model is kept up to date no more, restart this process: {self.failure}"
 
     def _missing(self) -> str | None:
         if self.failure is not None:
-            return f"the model is kept up to date no more, restart this process: {self.failure}"
+            return self._ended()
         if not self.connected:
-            return f"no connection to the broker {self._settings.update_broker}"
+            why = f": {self.trouble}" if self.trouble else ""
+            return f"no connection to the broker {self._settings.update_broker}{why}"
         # Read in this order: the generation being built becomes the served one.
         building, served = self._generations.building, self._generations.served
         if served is not None:
             return None
         if building is not None:
             return "the first model generation is being loaded"
+        if self.trouble:
+            return self.trouble
         if self._generations.refusal:
             return f"the newest model is refused: {self._generations.refusal}"
         if has_layer(self._settings.app, "batch"):
@@ -101,19 +134,27 @@ class Consumer(TopicFollower):
         if self._start_offsets is None:
             self._start_offsets = broker.end_offsets(self._settings.update_topic.name)
 
-    def interrupted(self, counter: str, error: Exception) -> None:
-        """Count and log that the broker or the store does not answer."""
-        super().interrupted(counter, error)
-        if counter == "store_errors":
-            self._generations.refusal = f"the store does not answer: {error}"
+    def ended(self, error: Exception) -> None:
+        """Keep and log the error that ended the thread, and tell the process."""
+        super().ended(error)
+        self._on_end()
 
-    def take_stored(self, generation: Generation) -> None:
+    def topic_changed(self, begin: int) -> None:
+        """Begin the sequences anew; what is served stays."""
+        self._start_offsets = None
+        self._generations.topic_changed(begin)
+
+    def records_lost(self, before: int) -> None:
+        """Note that updates may be missing."""
+        self._generations.records_lost(before)
+
+    def take_stored(self, generation: Generation, start: Start) -> None:
         """Load a generation of the store."""
-        self._generations.load(stored(generation))
-        self.swap_if_ready()
+        self._generations.load(stored(generation), start, start.offsets)
 
     def refuse_stored(self, generation: int, error: Exception) -> None:
         """Count and log a stored generation that cannot be used."""
+        self.good.refuse(generation, error)
         self._generations.refuse(generation, error)
 
     def take(self, message: Message, record: Record) -> None:
@@ -123,12 +164,24 @@ class Consumer(TopicFollower):
             return
         self._apply_foreign()
         if message.key in (MODEL, MODEL_REF):
-            self._generations.take_model(message)
-            self.swap_if_ready()
+            self._take_model(message, record)
         elif message.key in (UP, PROGRESS):
-            self._generations.take_update(message)
+            self._generations.take_update(message, record.offset)
+        elif message.key == WRITER:
+            self._generations.take_claim(message, record.offset)
+        elif message.stamp is not None:
+            self.counts["unknown_stamped_keys"] += 1
         else:
             self.counts["unknown_key"] += 1
+
+    def _take_model(self, message: Message, record: Record) -> None:
+        error = self._generations.take_model(message, record, self.topic_id, self.positions)
+        if message.stamp is not None:
+            if error is None:
+                self.good.accept(message.stamp.generation)
+            else:
+                self.good.refuse(message.stamp.generation, error)
+        self.swap_if_ready()
 
     def feed(self, records: Sequence[Record]) -> None:
         """Handle records of the update topic; bad ones are counted and logged."""
@@ -137,6 +190,7 @@ class Consumer(TopicFollower):
 
     def after_poll(self) -> None:
         """Swap the generations if the new one is ready, then pause."""
+        self._generations.read_again(self.positions)
         self.swap_if_ready()
         self._stop.wait(GATHER_SECONDS)
 

@@ -14,7 +14,7 @@ from serving_layer.http.describe import Reply, describe
 from serving_layer.http.errors import RETRY_SECONDS, ApiError
 from serving_layer.http.json_replies import JSON, replies
 from serving_layer.operations.worker_status import others_missing
-from serving_layer.request.context import context, missing, snapshot
+from serving_layer.request.context import context, missing, snapshot, unready
 
 
 class Readiness(BaseModel):
@@ -48,7 +48,10 @@ class Version(BaseModel):
 @needs(OPEN)
 @describe(reply=Reply("The process answers."), quick=True)
 def live() -> Response:
-    """Say that the process answers; nothing else is asked."""
+    """Reply 200 if the process can go on, 503 if it cannot and has to be started anew."""
+    ended = context().current.status().get("ended")
+    if ended is not None:
+        raise ApiError(503, "ended", str(ended))
     return Response()
 
 
@@ -105,7 +108,7 @@ def version() -> Response:
 def _not_ready() -> str | None:
     if context().draining.is_set():
         return "this process is stopping"
-    return missing(snapshot().model) or others_missing()
+    return unready() or missing(snapshot().model) or others_missing()
 
 
 def _retry() -> dict[str, str]:

@@ -40,7 +40,11 @@ class ModelSource(Protocol):
         """Seconds since the model was built; None if unknown."""
 
     def status(self) -> Mapping[str, object]:
-        """Return the state of loading; ``missing`` is None, or a sentence on what is missing."""
+        """Return the state of loading; ``missing`` is None, or a sentence on what is missing.
+
+        There may be more sentences: ``unready`` on why the process should get no requests
+        although it has a model, and ``ended`` on why it cannot go on.
+        """
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,12 @@ def any_model() -> ServingModel:
         headers = {"Retry-After": str(RETRY_SECONDS)}
         raise ApiError(503, "model_not_ready", f"not ready: {reason}", headers=headers)
     return current
+
+
+def unready() -> str | None:
+    """Return why the process should get no requests, although it may have a model; or None."""
+    reason = context().current.status().get("unready")
+    return None if reason is None else str(reason)
 
 
 def missing(model: ServingModel | None) -> str | None:

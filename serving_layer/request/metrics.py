@@ -179,13 +179,16 @@ class _ModelCollector(Collector):
         if self._current.model_age_seconds is not None:
             age = self._current.model_age_seconds
             yield _gauge("age_seconds", "Seconds since the served model was built.", age)
-        yield self._consumed()
+        status = self._current.status()
+        lacking = float(status.get("incomplete") is not None)
+        yield _gauge("incomplete", "1 if updates of the served generation are gone.", lacking)
+        yield self._consumed(status)
 
-    def _consumed(self) -> Metric:
+    def _consumed(self, status: Mapping[str, object]) -> Metric:
         family = CounterMetricFamily(
             "gemsbok_update_topic", "What became of the update topic's records.", labels=["what"]
         )
-        counts = self._current.status().get("counts")
+        counts = status.get("counts")
         if isinstance(counts, Mapping):
             for what, count in sorted(counts.items()):
                 family.add_metric([what], count)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
+import os
+import signal
 import socket
 import threading
 import time
@@ -18,7 +20,7 @@ from serving_layer.http.lean import LeanFlask
 from serving_layer.model.consumer import Consumer
 from serving_layer.model.generations import Sources
 from serving_layer.operations.worker_status import State, WorkerStatus
-from serving_layer.request.context import missing
+from serving_layer.request.context import missing, unready
 from serving_layer.request.metrics import Metrics
 from serving_layer.run.app import create_app
 from serving_layer.run.family import serving_family
@@ -30,6 +32,10 @@ log = logging.getLogger(__name__)
 
 #: Interval of a worker's reports.
 REPORT_SECONDS = 0.5
+
+
+class EndedError(RuntimeError):
+    """The process could not keep its model up to date, and has stopped; start it anew."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class Service:
             store=ModelStore.of(settings.batch.storage),
             new_model=functools.partial(serving_family(settings).new_model, settings),
         )
-        consumer = Consumer(settings, sources)
+        consumer = Consumer(settings, sources, on_end=_stop_this_process)
         return cls(settings, create_app(settings, consumer, producer), consumer, producer)
 
     @property
@@ -72,7 +78,8 @@ class Service:
         if self.app.extensions["gemsbok"].draining.is_set():
             return State.AWAY
         with self.app.app_context():
-            return State.LOADING if missing(self.consumer.model) else State.READY
+            wanting = missing(self.consumer.model) or unready()
+        return State.LOADING if wanting else State.READY
 
     def run(
         self, listen: Callable[[], socket.socket], certificate: Certificate | None = None
@@ -86,6 +93,11 @@ class Service:
             meanwhile.
         certificate : Certificate, optional
             The certificate for HTTPS.
+
+        Raises
+        ------
+        EndedError
+            If the update topic could not be followed any more.
         """
         self.consumer.start()
         try:
@@ -94,6 +106,14 @@ class Service:
             self.consumer.close()
             if self.producer is not None:
                 self.producer.close()
+        self.raise_failure()
+
+    def raise_failure(self) -> None:
+        """Raise :class:`EndedError` if the model is kept up to date no more."""
+        failure = self.consumer.failure
+        if failure is not None:
+            message = f"the update topic is followed no more: {failure}"
+            raise EndedError(message) from failure
 
 
 @dataclass
@@ -132,6 +152,7 @@ class Worker:
     def _join(self, reserved: socket.socket) -> socket.socket:
         """Listen; a restarted worker waits for its model first, while others can answer."""
         while not self._taking and self.service.state != State.READY:
+            self.service.raise_failure()
             self._taking = not self.statuses.workers_in(State.READY)
             time.sleep(REPORT_SECONDS)
         self._taking = True
@@ -145,3 +166,13 @@ class Worker:
             except OSError as error:
                 log.warning("/metrics has old figures of this worker: %s", error)
             time.sleep(REPORT_SECONDS)
+
+
+def _stop_this_process() -> None:
+    """Stop the server as a signal from outside does: requests that it has taken are answered.
+
+    Until the process listens, no handler is installed that could receive the signal.
+    """
+    while signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, None):
+        time.sleep(REPORT_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)

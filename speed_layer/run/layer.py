@@ -7,42 +7,37 @@ in from there.  A newer generation is taken up the same way, from its cut.
 
 from __future__ import annotations
 
-import json
+import functools
 import logging
-import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from pyspark.errors import StreamingQueryException
 from threadpoolctl import threadpool_limits
 
-from common.broker import Broker, BrokerError, Producer
-from common.broker.topics import InputLostError, TopicState
+from common.base.errors import CodedError
+from common.broker import Broker, BrokerError, Producer, open_broker
+from common.broker.topics import MissingTopicError, UnusableTopicError
 from common.config import Settings
+from common.replica.follower import WATCH_SECONDS
 from common.replica.updates import ModelMessage
-from common.runtime.spark import kafka_options
-from common.store.generations import ModelStore, StoreError
+from common.store.generations import ModelStore
 from common.wire.dead_letters import ReadLines
-from common.wire.messages import MessageError
+from common.wire.messages import Message
 from speed_layer.api import Events, SpeedModel
 from speed_layer.run.follower import Follower
-from speed_layer.run.view import View, open_view
-
-if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
-    from pyspark.sql.streaming.query import StreamingQuery
+from speed_layer.run.inputs import InputTopic
+from speed_layer.run.poison import PoisonEvents
+from speed_layer.run.stream import OpenStream, Stream, StreamError
+from speed_layer.run.view import FoldError, UpdateLog, View, open_view
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT_MANAGER = (
-    "org.apache.spark.sql.execution.streaming.checkpointing.FileSystemBasedCheckpointFileManager"
-)
 MAX_BACK_OFF_SECONDS = 10.0
+TICK_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -65,6 +60,23 @@ class Totals:
     counts: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass
+class _Newer:
+    """When a newer model is tried again that the store could not give."""
+
+    retry_seconds: float
+    failures: int = 0
+    try_at: float = 0.0
+
+    def put_off(self) -> None:
+        self.try_at = time.monotonic() + _seconds_after(self.failures, self.retry_seconds)
+        self.failures += 1
+
+
+def _seconds_after(failures: int, first: float) -> float:
+    return float(min(first * 2**failures, MAX_BACK_OFF_SECONDS))
+
+
 class SpeedLayer:
     """Follows the input topic and publishes the family's updates.
 
@@ -72,30 +84,42 @@ class SpeedLayer:
     ----------
     settings : Settings
         The configuration.
-    spark : SparkSession
-        The session to stream with.
+    open_stream : callable
+        Opens the input topic as a stream of micro-batches.
     family : Family
         The model family.
     connect : callable
-        Opens the broker.
+        Opens the update topic's broker.
+    retry_seconds : float
+        Between a failure and the next try; twice as long after each further one.
+    watch_seconds : float
+        Between two looks at what of the topics is gone.
     """
 
     def __init__(
         self,
         settings: Settings,
-        spark: SparkSession,
+        open_stream: OpenStream,
         family: Family,
         connect: Callable[[], Broker],
+        retry_seconds: float = 1.0,
+        watch_seconds: float = WATCH_SECONDS,
     ) -> None:
         self._settings = settings
-        self._spark = spark
+        self._open_stream = open_stream
         self._family = family
         self._connect = connect
+        self._connect_input = functools.partial(open_broker, settings)
+        self._retry_seconds = retry_seconds
+        self._watch_seconds = watch_seconds
         self._store = ModelStore.of(settings.batch.storage)
-        self._follower = Follower(settings.app, settings.update_topic, self._store, connect)
+        self._follower = Follower(
+            settings.app, settings.update_topic, self._store, connect, retry_seconds, watch_seconds
+        )
+        self._poison = PoisonEvents(self._follower.counts)
         self._folding = threading.Lock()
         self._stop = threading.Event()
-        self.totals = Totals()
+        self.totals = Totals(counts=self._follower.counts)
 
     def stop(self) -> None:
         """Finish the micro-batch that is under way and leave :meth:`run`."""
@@ -106,8 +130,10 @@ class SpeedLayer:
 
         Raises
         ------
-        InputLostError
-            If events after the generation's cut are gone from the input topic.
+        SupersededError
+            If another speed layer has taken over.
+        UnusableTopicError
+            If the update topic has several partitions.
         """
         self._follower.start()
         try:
@@ -120,132 +146,148 @@ class SpeedLayer:
 
     def _work(self) -> None:
         failures = 0
-        current: ModelMessage | None = None
+        view: View | None = None
         while not self._stop.is_set():
             try:
-                current = self._next_model(current)
-                if current is not None:
-                    self._work_on(current)
-                    failures = 0
-            except (BrokerError, StreamingQueryException) as error:
-                failures += 1
+                view = view or self._newest_view()
+                if view is not None:
+                    view = self._feed(view)
+                failures = 0
+            except (BrokerError, MissingTopicError, OSError, StreamError) as error:
+                view = None
                 self._back_off(error, failures)
-
-    def _next_model(self, current: ModelMessage | None) -> ModelMessage | None:
-        """Return the newest model, or the one at hand if there is no newer one."""
-        if current is None:
-            return self._follower.newer_than(None, timeout=0.5)
-        return self._follower.newer_than(current, timeout=0) or current
+                failures += 1
 
     def _back_off(self, error: Exception, failures: int) -> None:
         self.totals.counts["restarts"] += 1
-        seconds = min(0.5 * 2**failures, MAX_BACK_OFF_SECONDS)
+        seconds = _seconds_after(failures, self._retry_seconds)
         reason = str(error).partition("\n")[0]
         log.warning("micro-batches stopped: %s; again in %.1f s", reason, seconds)
         self._stop.wait(seconds)
 
-    def _work_on(self, source: ModelMessage) -> None:
-        """Fold into one generation until a newer one appears."""
+    # -- views --------------------------------------------------------------------------
 
-        def is_over() -> bool:
-            return self._stop.is_set() or self._follower.newer_than(source, 0) is not None
+    def _newest_view(self) -> View | None:
+        """Open the newest model; None where there is none after a while, or it is refused."""
+        source = self._follower.newer_than(None, timeout=0.5)
+        if source is None:
+            return None
+        return self._open(source, lambda: self._is_over(source))
 
+    def _is_over(self, source: ModelMessage) -> bool:
+        return self._stop.is_set() or self._follower.newer_than(source, 0) is not None
+
+    def _open(self, source: ModelMessage, give_up: Callable[[], bool]) -> View | None:
+        """Open a view of a model; None where it was refused or given up.
+
+        Raises
+        ------
+        BrokerError, MissingTopicError, OSError
+            If the broker or the store does not answer, which says nothing of the model.
+        """
+        epoch = self._follower.wait_for_epoch(0.5)
+        if epoch is None:
+            return None
+        topic, app = self._settings.update_topic.name, self._settings.app
         with self._connect() as broker:
+            origin = UpdateLog(broker, topic, app, epoch, self.totals.counts)
             try:
-                topic = self._settings.update_topic.name
-                view = open_view(source, self._family.new_model, broker, topic, is_over)
-            except (StoreError, MessageError) as error:
+                view = open_view(source, self._family.new_model, origin, give_up)
+            except (BrokerError, OSError, UnusableTopicError):
+                raise
+            except Exception as error:
+                if not isinstance(error, CodedError):
+                    log.exception("the family fails over generation %s", source.generation)
                 self._follower.refuse(source, error)
-                self._wait_for_newer(source)
-                return
-            if view is None:
-                return
-            start = self._starting_offsets(view, broker)
+                return None
+        if view is not None and source.generation is not None:
+            self._follower.good.accept(source.generation)
+        return view
+
+    def _feed(self, view: View) -> View | None:
+        """Fold into a view until another one is open, and return that.
+
+        Returns None where the view is to be opened again, from what is on the topics.
+        """
+        with self._connect_input() as input_broker, self._connect() as broker:
+            inputs = InputTopic(input_broker, self._settings.input_topic.name, self.totals.counts)
+            start = inputs.begin(view)
             producer = broker.producer()
+
+            def fold(read: Callable[[], pa.Table]) -> None:
+                self._fold(view, read, inputs, producer)
+
             try:
-                self._stream(view, start, producer)
+                if view.restated:
+                    self._send([view.statement()], producer)
+                with self._open_stream(start, fold) as stream:
+                    try:
+                        return self._follow(view, stream, inputs)
+                    finally:
+                        with self._folding:
+                            view.retired = True
             finally:
                 producer.close()
 
-    def _wait_for_newer(self, source: ModelMessage) -> None:
-        while not self._stop.is_set() and self._follower.newer_than(source, 0.5) is None:
-            pass
+    def _follow(self, view: View, stream: Stream, inputs: InputTopic) -> View | None:
+        """Watch a view that is being fed, until it is over; returns the one that follows it."""
+        newer = _Newer(self._retry_seconds)
+        look_at = time.monotonic() + self._watch_seconds
+        while not self._stop.is_set():
+            if not stream.active:
+                stream.raise_failure()
+                return None
+            if view.retired or self._is_out_of_date(view):
+                return None
+            if self._follower.has_foreign:
+                with self._folding:
+                    self._take_foreign(view)
+            if time.monotonic() >= look_at:
+                if inputs.has_lost(view):
+                    return None
+                look_at = time.monotonic() + self._watch_seconds
+            opened = self._open_newer(view, stream, newer)
+            if opened is not None:
+                return opened
+        return None
 
-    def _starting_offsets(self, view: View, broker: Broker) -> dict[int, int]:
-        """Where to begin on the input topic; raises InputLostError if that is gone."""
-        topic = TopicState.read(broker, self._settings.input_topic.name)
-        files = view.source.files
+    def _open_newer(self, view: View, stream: Stream, newer: _Newer) -> View | None:
+        """Wait for a newer model a little, and open it while the view before is being fed."""
+        source = self._follower.newer_than(view.source, timeout=TICK_SECONDS)
+        if source is None:
+            return None
+        if time.monotonic() < newer.try_at:
+            self._stop.wait(TICK_SECONDS)
+            return None
+        try:
+            return self._open(source, lambda: self._is_over(source) or not stream.active)
+        except OSError as error:
+            newer.put_off()
+            self.totals.counts["store_errors"] += 1
+            log.warning(
+                "generation %s waits, the one before is fed: the store does not answer: %s",
+                source.generation,
+                error,
+            )
+            return None
+
+    def _is_out_of_date(self, view: View) -> bool:
+        """Whether the view's messages would not be read as it thinks, so that it is opened anew."""
         if view.generation is None:
-            return dict(topic.end)
-        if files and topic.info.topic_id != files.manifest.topic_id:
-            message = (
-                f"the input topic {topic.info.name!r} is not the one that generation "
-                f"{view.generation} was trained on: it was deleted and made again, or the "
-                "configuration names another. Run the batch layer for a generation of this one"
+            return False
+        if self._follower.begin > view.stands_on:
+            log.warning(
+                "messages that generation %s stands on are gone from the update topic",
+                view.generation,
             )
-            raise InputLostError(message)
-        if lost := topic.gone(view.offsets):
-            message = (
-                f"topic {topic.info.name!r} no longer holds events after the cut of generation "
-                f"{view.generation} ({lost}). Run the batch layer for a new generation, and keep "
-                "the topic longer"
-            )
-            raise InputLostError(message)
-        return topic.from_offsets(view.offsets)
+            return True
+        return self._follower.epoch != view.epoch
 
     # -- streaming ----------------------------------------------------------------------
 
-    def _stream(self, view: View, start: dict[int, int], producer: Producer) -> None:
-        with tempfile.TemporaryDirectory(prefix="gemsbok-speed-") as checkpoint:
-            query = self._query(view, start, producer, checkpoint)
-            try:
-                while not self._stop.is_set() and query.isActive:
-                    if self._follower.newer_than(view.source, timeout=0.1) is not None:
-                        break
-            finally:
-                with self._folding:
-                    view.retired = True
-                query.stop()
-            if not self._stop.is_set():
-                self._raise_failure(query)
-
-    @staticmethod
-    def _raise_failure(query: StreamingQuery) -> None:
-        error = query.exception()
-        if error is not None:
-            raise error
-
-    def _query(
-        self, view: View, start: dict[int, int], producer: Producer, checkpoint: str
-    ) -> StreamingQuery:
-        settings = self._settings
-        self._spark.conf.set("spark.sql.streaming.checkpointFileManagerClass", CHECKPOINT_MANAGER)
-        offsets = {settings.input_topic.name: {str(p): at for p, at in start.items()}}
-        stream = (
-            self._spark.readStream.format("kafka")
-            .options(**kafka_options(settings))
-            .option("startingOffsets", json.dumps(offsets))
-            .option("maxOffsetsPerTrigger", settings.speed.max_offsets_per_trigger)
-            .load()
-            .selectExpr(
-                "partition",
-                "offset",
-                "unix_millis(timestamp) AS timestamp",
-                "value",
-            )
-        )
-
-        def fold(batch: DataFrame, _: int) -> None:
-            self._fold(view, batch, producer)
-
-        return (
-            stream.writeStream.foreachBatch(fold)
-            .option("checkpointLocation", f"file://{checkpoint}")
-            .trigger(processingTime=f"{settings.speed.interval_seconds} seconds")
-            .start()
-        )
-
-    def _fold(self, view: View, batch: DataFrame, producer: Producer) -> None:
+    def _fold(
+        self, view: View, read: Callable[[], pa.Table], inputs: InputTopic, producer: Producer
+    ) -> None:
         """Fold one micro-batch in and publish it, unless another view has taken over.
 
         The lock spans Spark's part too: a query that is stopped in the middle of it dies
@@ -255,10 +297,19 @@ class SpeedLayer:
             if view.retired:
                 return
             started = time.perf_counter()
-            events = batch.toArrow()
-            if events.num_rows:
-                self._publish(view, events, producer)
-                self.totals.seconds += time.perf_counter() - started
+            events = read()
+            if not events.num_rows:
+                return
+            if not inputs.is_same(view) or not self._may_write(view):
+                self._poison.forget()
+                view.retired = True
+                return
+            self._publish(view, events, producer)
+            self.totals.seconds += time.perf_counter() - started
+
+    def _may_write(self, view: View) -> bool:
+        follower = self._follower
+        return follower.failure is None and view.epoch == follower.epoch
 
     def _publish(self, view: View, events: pa.Table, producer: Producer) -> None:
         self._take_foreign(view)
@@ -266,19 +317,32 @@ class SpeedLayer:
             # Only with a model that is not ours, whose vectors come one by one (Oryx's rule).
             self.totals.counts["events_before_the_model"] += events.num_rows
             return
-        # The lines that cannot be read are set aside by the batch layer.
-        rows, limit = events.combine_chunks(), self._settings.input_topic.max_line_bytes
-        good = Events.read(rows.to_batches()[0], self._family.read, limit)
+        limit = self._settings.input_topic.max_line_bytes
+        for part in self._poison.parts(events):
+            # The lines that cannot be read are set aside by the batch layer.
+            (rows,) = part.combine_chunks().to_batches()
+            readable = Events.read(rows, self._family.read, limit)
+            good = self._poison.without(readable)
+            try:
+                sent = self._send(view.fold(part, good), producer)
+            except FoldError as error:
+                self._poison.note(good, error)
+                view.retired = True
+                return
+            self.totals.events += part.num_rows
+            self.totals.bad_lines += part.num_rows - len(readable)
+            self.totals.updates += sent
+        self.totals.micro_batches += 1
+
+    def _send(self, messages: Iterable[Message], producer: Producer) -> int:
+        """Send messages and wait until they are acknowledged; returns their number."""
         topic, sent = self._settings.update_topic.name, 0
-        for message in view.fold(events, good):
+        for message in messages:
             headers = message.stamp.to_headers() if message.stamp else ()
             producer.send(topic, message.key, message.value, headers)
             sent += 1
         producer.flush(self._settings.broker.delivery_timeout_seconds)
-        self.totals.events += events.num_rows
-        self.totals.bad_lines += events.num_rows - len(good)
-        self.totals.updates += sent
-        self.totals.micro_batches += 1
+        return sent
 
     def _take_foreign(self, view: View) -> None:
         for found, record in self._follower.take_foreign():
@@ -287,7 +351,10 @@ class SpeedLayer:
                     view.model.load(found)
                 else:
                     view.model.apply_foreign(found)
-            except MessageError as error:
+            except Exception as error:
                 self.totals.counts["bad_updates"] += 1
                 code = "bad_model" if isinstance(found, ModelMessage) else "bad_update"
+                if not isinstance(error, CodedError):
+                    log.exception("the family fails over a record without our headers")
+                    code = "failed"
                 self._follower.set_aside(record, code, error)

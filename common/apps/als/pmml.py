@@ -21,8 +21,12 @@ from common.pmml.documents import (
     tag,
     to_bytes,
 )
+from common.runtime.memory import memory_limit
 
 _Value = TypeVar("_Value")
+
+#: Of one number of a vector, and of one of a Gramian.
+_VECTOR_BYTES, _GRAMIAN_BYTES = 4, 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,13 +106,26 @@ def write_als_pmml(model: AlsModel) -> bytes:
     return to_bytes(root)
 
 
-def read_als_pmml(document: str | bytes, with_ids: bool = True) -> AlsModel:
+def read_als_pmml(
+    document: str | bytes, with_ids: bool = True, memory: int | None = None
+) -> AlsModel:
     """Read an ALS model, ours or Oryx's; its ids are left out on demand.
+
+    Parameters
+    ----------
+    document : str or bytes
+        The PMML.
+    with_ids : bool
+        Whether to read the ids.
+    memory : int, optional
+        Bytes that the process may use, of which the model may ask for half; by default what
+        the machine gives it.
 
     Raises
     ------
     PmmlError
-        If it is not PMML, or an extension is missing or has no such value.
+        If it is not PMML, an extension is missing or has no such value, or the model asks for
+        more memory than there is.
     """
     root = parse(document)
     extensions = {
@@ -116,7 +133,7 @@ def read_als_pmml(document: str | bytes, with_ids: bool = True) -> AlsModel:
     }
     implicit = _read(extensions, "implicit", _boolean)
     log_strength = _read(extensions, "logStrength", _boolean, default="false")
-    return AlsModel(
+    found = AlsModel(
         features=_read(extensions, "features", _count),
         implicit=implicit,
         regularization=_read(extensions, "lambda", _number),
@@ -130,6 +147,20 @@ def read_als_pmml(document: str | bytes, with_ids: bool = True) -> AlsModel:
         timestamp=read_timestamp(root),
         application=read_application(root),
     )
+    _refuse_too_large(found, (memory_limit() if memory is None else memory) // 2)
+    return found
+
+
+def _refuse_too_large(model: AlsModel, allowed: int) -> None:
+    """Refuse a model whose vectors and Gramians would not fit, before they are allocated."""
+    n_ids = len(model.user_ids) + len(model.item_ids)
+    needed = _VECTOR_BYTES * model.features * n_ids + 2 * _GRAMIAN_BYTES * model.features**2
+    if needed > allowed:
+        message = (
+            f"{model.features} features and {n_ids} ids need {needed} bytes of memory, and a "
+            f"model may have {allowed} here"
+        )
+        raise PmmlError(message)
 
 
 def _read(

@@ -70,10 +70,14 @@ class Evaluator:
         self._shared = shared or SHARED
         self._java, self._model = self._loaded(None)
         told = self._java.told
-        self.inputs: list[str] = told(self._model.inputNames(), list)
-        self.outputs: list[str] = told(self._model.outputNames(), list)
-        self.element: str = told(self._model.modelElement(), str)
-        self.function: str = told(self._model.functionName(), str)
+        try:
+            self.inputs: list[str] = told(self._model.inputNames(), list)
+            self.outputs: list[str] = told(self._model.outputNames(), list)
+            self.element: str = told(self._model.modelElement(), str)
+            self.function: str = told(self._model.functionName(), str)
+        except Py4JJavaError as error:
+            message = f"PMML4S cannot say what the document scores: {self._java.reason(error)}"
+            raise EvaluatorError(message) from error
 
     def score(self, names: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
         """Score rows.

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from common.base.hashing import sha256_hex
+from common.broker import BrokerError
 from common.broker.memory import MemoryBroker
+from common.broker.topics import UnusableTopicError
 from common.replica.publisher import Publisher, last_sequence
 from common.store.generations import Generation, Manifest, ModelStore, StoreError
+from common.store.position import Position
 from common.wire.messages import MODEL, MODEL_REF, PROGRESS, UP, Message, Progress
 
 MODEL_TEXT = "<PMML/>" * 200
@@ -39,7 +42,7 @@ def sent(broker: MemoryBroker) -> list[Message]:
 
 
 def publisher(broker: MemoryBroker, max_size: int = 100_000) -> Publisher:
-    return Publisher(broker.producer(), "up", max_size, timeout=5.0)
+    return Publisher(broker, broker.producer(), "up", max_size, timeout=5.0)
 
 
 def test_the_size_rule_is_inclusive(broker: MemoryBroker, generation: Generation) -> None:
@@ -73,7 +76,7 @@ def test_updates_follow_in_groups_that_a_progress_closes(
     assert {stamp.generation for stamp in stamps if stamp} == {7}
     assert model.stamp is not None
     assert model.stamp.updates == last_sequence(7, 3) == 10
-    assert Progress.from_value(rest[-1].value) == Progress({0: 5, 1: 6}, 20)
+    assert Progress.from_value(rest[-1].value) == Progress({0: 5, 1: 6}, 20, topic_id="id")
 
 
 @pytest.mark.parametrize(("updates", "last"), [(0, 0), (1, 2), (10_000, 10_001), (10_001, 10_003)])
@@ -97,3 +100,26 @@ def test_a_family_that_miscounts_its_updates_is_found_out(
 
     with pytest.raises(RuntimeError, match="announced 5 updates"):
         publisher(broker).publish(generation, Short(["a", "b"]))
+
+
+def test_f7_where_it_begins_is_written_down_before_the_first_record(
+    broker: MemoryBroker, generation: Generation
+) -> None:
+    broker.producer().send("up", UP, "of others")
+    broker.fail_next_flush = BrokerError("down")
+    with pytest.raises(BrokerError):
+        publisher(broker).publish(generation, ["a", "b"])
+    topic = broker.topic("up")
+    assert topic is not None
+    noted = Position(topic.topic_id, {0: 0}, records=4)
+    assert generation.position == noted
+    assert publisher(broker).publish(generation, ["a", "b"]) == 4
+    assert generation.position == noted
+
+
+def test_a_topic_with_two_partitions_is_refused(generation: Generation) -> None:
+    broker = MemoryBroker()
+    broker.create_topic("up", 2)
+    with pytest.raises(UnusableTopicError, match="has 2 partitions"):
+        publisher(broker).publish(generation)
+    assert sent(broker) == []

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from common.store.files import RemoteFiles
 from common.store.generations import (
     MANIFEST,
     Generation,
@@ -13,6 +17,7 @@ from common.store.generations import (
     ModelStore,
     StoreError,
 )
+from common.store.position import Position
 
 
 @pytest.fixture
@@ -158,3 +163,90 @@ def test_a_model_that_is_no_text_is_refused(store: ModelStore) -> None:
     generation = store.commit(folder, Manifest(1, "als", "model.pmml", {}, "topic", {}))
     with pytest.raises(StoreError, match="is not text in UTF-8"):
         generation.model_text()
+
+
+def test_a13_fields_of_a_later_manifest_are_passed_over_and_kept(
+    store: ModelStore, tmp_path: Path
+) -> None:
+    put(store, 1)
+    path = tmp_path / "model" / "1" / MANIFEST
+    later = {**json.loads(path.read_bytes()), "variants": ["main"]}
+    path.write_text(json.dumps(later))
+    read = store.get(1)
+    assert read.manifest.unknown == {"variants": ["main"]}
+    assert read.manifest.cut == {0: 10, 3: 7}
+    assert json.loads(read.manifest.to_json()) == later
+
+
+class TestPosition:
+    def test_it_reads_back_and_stays_for_the_same_topic(self, store: ModelStore) -> None:
+        generation = put(store, 1)
+        assert generation.position is None
+        first = Position("topic", {0: 12}, 3)
+        store.note_position(1, first)
+        store.note_position(1, Position("topic", {0: 99}, 3))
+        assert generation.position == first
+        again = Position("made again", {0: 0}, 3)
+        store.note_position(1, again)
+        assert generation.position == again
+        assert store.get(1).manifest == generation.manifest
+
+    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"offsets": {}}', '{"offsets": 3}'])
+    def test_one_that_cannot_be_read_is_none(
+        self, store: ModelStore, tmp_path: Path, text: str
+    ) -> None:
+        generation = put(store, 1)
+        (tmp_path / "model" / "1" / "position.json").write_text(text)
+        assert generation.position is None
+        store.note_position(1, Position("topic", {0: 1}, 1))
+        assert generation.position == Position("topic", {0: 1}, 1)
+
+
+def test_f1_a_store_that_is_away_says_nothing_of_a_generation(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generation = put(store, 1)
+
+    def away(path: Path) -> None:
+        raise OSError(errno.EIO, "away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "lstat", away)
+        with pytest.raises(OSError, match="away"):
+            generation.model_text()
+    assert generation.model_text() == "<PMML/>"
+
+
+def test_f1_a_remote_store_that_is_away_says_nothing_of_a_generation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pyarrow import fs
+
+    remote = RemoteFiles(fs.LocalFileSystem(), str(tmp_path / "remote"))
+    monkeypatch.setattr("common.store.generations.store_files", lambda _: remote)
+    store = ModelStore("s3://models")
+    generation = put(store, 1)
+    store.note_position(1, Position("topic", {0: 4}, 1))
+    assert generation.position == Position("topic", {0: 4}, 1)
+
+    def away(name: str) -> None:
+        raise OSError(errno.EIO, "AWS Error SLOW_DOWN: 503")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(remote, "read", away)
+        with pytest.raises(OSError, match="503"):
+            generation.model_text()
+    assert generation.model_text() == "<PMML/>"
+    shutil.rmtree(tmp_path / "remote" / "1")
+    with pytest.raises(StoreError, match="not in the model store"):
+        store.get(1)
+    store.close()
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a/" * 600 + "b", "a\nb", "a\0b"])
+def test_a_reference_that_cannot_be_a_file_is_bad_and_not_a_store_that_is_away(
+    store: ModelStore, tmp_path: Path, name: str
+) -> None:
+    put(store, 1)
+    with pytest.raises(StoreError):
+        store.read_reference(f"{tmp_path / 'model'}/{name}")

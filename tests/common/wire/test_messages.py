@@ -6,12 +6,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.wire.messages import UP, Message, MessageError, Progress, Stamp
+from common.wire.messages import (
+    UNBOUND,
+    UNREAD,
+    UP,
+    WRITER,
+    Claim,
+    Message,
+    MessageError,
+    Progress,
+    Stamp,
+)
 
 numbers = st.integers(0, 2**62)
 texts = st.none() | st.text("0123456789abcdef:", min_size=1, max_size=64)
 stamps = st.builds(
-    Stamp, numbers, numbers, texts, texts, texts, st.none() | numbers, st.none() | numbers
+    Stamp, numbers, numbers, texts, texts, texts, *(st.none() | numbers for _ in range(3))
 )
 
 
@@ -20,10 +30,51 @@ def test_stamps_survive_the_wire(stamp: Stamp) -> None:
     assert Stamp.from_headers(stamp.to_headers()) == stamp
 
 
-@given(st.dictionaries(st.integers(0, 1000), numbers), st.none() | numbers)
-def test_progress_survives_the_wire(offsets: dict[int, int], event_time: int | None) -> None:
-    progress = Progress(offsets, event_time)
+@given(
+    st.builds(
+        Progress,
+        st.dictionaries(st.integers(0, 1000), numbers),
+        st.none() | numbers,
+        numbers,
+        st.none() | st.text(),
+    )
+)
+def test_progress_survives_the_wire(progress: Progress) -> None:
     assert Progress.from_value(progress.to_value()) == progress
+
+
+def test_a_progress_of_an_older_writer_needs_all_messages_of_the_generation() -> None:
+    found = Progress.from_value('{"offsets": {"0": 4}, "event_time": 9, "later": {}}')
+    assert found == Progress({0: 4}, 9, since=1, topic_id=None)
+
+
+@given(st.builds(Claim, st.text(), st.text()))
+def test_claims_survive_the_wire(claim: Claim) -> None:
+    assert Claim.from_value(claim.to_value()) == claim
+
+
+@pytest.mark.parametrize("value", ["", "[]", "{}", '{"writer": 3, "app": "als"}'])
+def test_a_bad_claim_says_what_it_is(value: str) -> None:
+    with pytest.raises(MessageError, match="bad WRITER value"):
+        Claim.from_value(value)
+
+
+@pytest.mark.parametrize("value", [b"new", b"\xff", None])
+@pytest.mark.parametrize("version", [b"1", b"99", None])
+def test_a13_a_record_of_a_later_version_is_not_read(
+    value: bytes | None, version: bytes | None
+) -> None:
+    found = Message.from_record(b"RELEASE", value, [("gemsbok-version", version)])
+    assert found == Message("RELEASE", "", UNREAD)
+
+
+def test_an_unknown_key_without_our_headers_is_read_as_it_is() -> None:
+    assert Message.from_record(b"NEWS", b"x", []) == Message("NEWS", "x", None)
+
+
+def test_a_claim_is_stamped_and_belongs_to_no_generation() -> None:
+    found = Message.from_record(b"WRITER", b"{}", UNBOUND.to_headers())
+    assert found == Message(WRITER, "{}", UNBOUND)
 
 
 @pytest.mark.parametrize("value", ["", "[]", "{}", '{"offsets": 3}', '{"offsets": {"a": 1}}'])
@@ -45,6 +96,8 @@ def test_a_record_without_our_headers_has_no_stamp() -> None:
         (b"UP", b"\xff", [], "not UTF-8"),
         (b"UP", b"x", [("gemsbok-version", b"99")], "unknown gemsbok-version 99"),
         (b"UP", b"x", [("gemsbok-version", b"1")], "'generation' is missing"),
+        (b"UP", b"x", [("gemsbok-version", None)], "'gemsbok-version' has no value"),
+        (b"UP", b"x", [*Stamp(1, 1).to_headers(), ("sha256", None)], "'sha256' has no value"),
         (
             b"UP",
             b"x",
@@ -54,7 +107,7 @@ def test_a_record_without_our_headers_has_no_stamp() -> None:
     ],
 )
 def test_a_bad_record_says_why(
-    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes]], told: str
+    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]], told: str
 ) -> None:
     with pytest.raises(MessageError, match=told):
         Message.from_record(key, value, headers)

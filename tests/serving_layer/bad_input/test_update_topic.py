@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +20,16 @@ from common.broker.memory import MemoryBroker
 from common.replica.updates import ModelMessage, stored
 from common.store.generations import Generation, ModelStore, StoreError
 from common.store.signing import signature
-from common.wire.messages import MODEL, MODEL_REF, PROGRESS, UP, MessageError, Progress, Stamp
+from common.wire.messages import (
+    MODEL,
+    MODEL_REF,
+    PROGRESS,
+    UP,
+    WRITER,
+    MessageError,
+    Progress,
+    Stamp,
+)
 from serving_layer.apps.als.routes import Serving
 from serving_layer.model.consumer import Consumer
 from serving_layer.model.generations import Sources
@@ -28,6 +39,10 @@ from tests.serving_layer.apps.als.fixture import commit, pmml, settings
 
 TOPIC = "gemsbok.update"
 VECTOR = '["X","U0",[1.0,2.0],["I0"]]'
+
+
+#: It asks for 72 TB.
+HUGE = re.sub('(name="features" value=)"[0-9]+"', r'\1"3000000"', pmml()).encode()
 
 
 @dataclass
@@ -135,6 +150,8 @@ def readers(tmp_path: Path) -> Readers:
         pytest.param(MODEL, b"<PMML", "bad_model", id="T06-not-xml"),
         pytest.param(MODEL, b"<a/>", "bad_model", id="T06-wrong-root"),
         pytest.param(MODEL, b"<!DOCTYPE a><PMML/>", "bad_model", id="T06-dtd"),
+        pytest.param(MODEL, HUGE, "bad_model", id="A2-features"),
+        pytest.param(WRITER, b"?", "parse", id="T05-claim"),
         pytest.param(MODEL_REF, b"http://127.0.0.1:9/m", "ref_denied", id="T07-http"),
         pytest.param(MODEL_REF, b"/dev/zero", "ref_denied", id="T07-device"),
         pytest.param(MODEL_REF, b"../../etc/passwd", "ref_denied", id="T07-relative"),
@@ -164,6 +181,48 @@ def test_t03_an_unknown_version_is_set_aside(readers: Readers) -> None:
     readers.feed(record)
     assert readers.letters() == [("schema", VECTOR.encode())]
     assert readers.consumer.counts["bad_records"] == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("gemsbok-version", None)],
+        [("gemsbok-version", b"1"), ("generation", None), ("sequence", b"1")],
+        [*Stamp(1, 1).to_headers(), ("epoch", None)],
+    ],
+)
+def test_d4_a_header_without_a_value_is_set_aside(
+    readers: Readers, headers: list[tuple[str, bytes | None]]
+) -> None:
+    readers.feed(Record(0, 1, 1000, b"UP", VECTOR.encode(), headers))
+    assert readers.letters() == [("parse", VECTOR.encode())]
+    assert readers.consumer.counts["bad_records"] == 1
+    readers.assert_serving()
+
+
+def test_a13_a_stamped_key_of_a_later_version_is_passed_over_counted(readers: Readers) -> None:
+    for version in (b"1", b"2"):
+        headers = [("gemsbok-version", version)]
+        readers.feed(Record(0, 1, 1000, b"RELEASE", None, headers))
+    assert readers.letters() == []
+    assert readers.consumer.counts["unknown_stamped_keys"] == 2
+    assert readers.follower.counts["unknown_stamped_keys"] == 2
+    assert readers.consumer.counts["bad_records"] == 0
+    readers.assert_serving()
+
+
+def test_a13_fields_of_a_later_manifest_are_counted(tmp_path: Path) -> None:
+    generation = commit(tmp_path)
+    manifest = tmp_path / "store" / str(generation.id) / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "variants": []}))
+    broker = MemoryBroker()
+    broker.create_topic(TOPIC, 1)
+    sources = Sources(lambda: broker, generation.store, functools.partial(Serving, settings()))
+    consumer = Consumer(settings(), sources)
+    consumer.load_newest(broker)
+    consumer.swap_if_ready()
+    assert consumer.generation == generation.id
+    assert consumer.counts["unknown_manifest_fields"] == 1
 
 
 @pytest.mark.parametrize(

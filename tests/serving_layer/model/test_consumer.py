@@ -15,7 +15,7 @@ from common.broker.memory import MemoryBroker
 from common.config import Settings
 from common.replica.updates import ModelMessage
 from common.runtime.configuration import load
-from common.store.generations import Generation, Manifest, StoreError
+from common.store.generations import Generation, Manifest, ModelStore, StoreError
 from common.wire.messages import MODEL, PROGRESS, UP, MessageError, Progress, Stamp
 from serving_layer.api import ServingModel
 from serving_layer.model.consumer import Consumer
@@ -73,6 +73,11 @@ class Bench:
             retry_seconds=0.01,
         )
         return Consumer(self.settings, sources)
+
+    def topic_id(self) -> str:
+        found = self.broker.topic(self.topic)
+        assert found is not None
+        return found.topic_id
 
     def generation(self, id_: int, text: str, cut: int = 0) -> Generation:
         folder = self.store.new(id_)
@@ -230,6 +235,134 @@ def test_a_family_may_tell_foreign_updates_from_ours(bench: Bench) -> None:
     assert model.foreign == ["theirs"]
 
 
+class FailingModel(NamedModel):
+    """One whose family, or a library of it, fails in ways that nobody foresaw."""
+
+    def load(self, model: ModelMessage) -> None:
+        if model.text == "too large":
+            raise MemoryError
+        super().load(model)
+
+    def apply(self, update: str) -> None:
+        if update == "fault":
+            message = "a fault of a library"
+            raise ArithmeticError(message)
+        super().apply(update)
+
+    def apply_many(self, updates: Sequence[str]) -> Sequence[MessageError]:
+        if "fault" in updates:
+            message = "a fault of a library"
+            raise ArithmeticError(message)
+        return super().apply_many(updates)
+
+
+def test_a2_any_fault_of_a_family_costs_the_record_alone(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    sources = Sources(lambda: bench.broker, bench.store, FailingModel, retry_seconds=0.01)
+    consumer = Consumer(bench.settings, sources)
+    bench.publish(bench.generation(1, "one"))
+    consumer.start()
+    try:
+        bench.publish(bench.generation(2, "too large"))
+        bench.send(MODEL, "too large")
+        bench.micro_batch(1, 1, ["a", "fault", "fault", "b"], offset=4)
+        bench.send(UP, "c")
+        wait_until(lambda: consumer.counts["updates"] == 3)
+        assert isinstance(consumer.model, FailingModel)
+        assert (consumer.model.text, consumer.model.updates) == ("one", ["a", "b", "c"])
+        assert consumer.counts["refused_models"] == 2
+        assert consumer.counts["failed_ArithmeticError"] == 2
+        assert consumer.counts["failed_MemoryError"] == 2
+        assert consumer.counts["bad_updates"] == 2
+        assert caplog.text.count("the first record that fails with ArithmeticError") == 1
+        assert list(consumer.good.refused) == [2]
+        assert consumer.status()["ended"] is None
+        assert consumer.status()["unready"] is None
+    finally:
+        consumer.close()
+
+
+def test_following_that_fails_once_is_begun_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures = iter([KeyError("ours"), KeyError("ours")])
+    ids = ModelStore.ids
+
+    def sometimes(store: ModelStore) -> list[int]:
+        for failure in failures:
+            raise failure
+        return ids(store)
+
+    monkeypatch.setattr(ModelStore, "ids", sometimes)
+    bench.publish(bench.generation(1, "one"))
+    replica = bench.another()
+    replica.start()
+    try:
+        wait_until(lambda: replica.generation == 1)
+        assert replica.counts["restarts"] == 2
+        assert replica.status()["ended"] is None
+    finally:
+        replica.close()
+
+
+def test_a_topic_with_two_partitions_is_not_followed(bench: Bench) -> None:
+    ended = threading.Event()
+    bench.broker.delete_topic(bench.topic)
+    bench.broker.create_topic(bench.topic, 2)
+    sources = Sources(lambda: bench.broker, bench.store, NamedModel)
+    replica = Consumer(bench.settings, sources, ended.set)
+    replica.start()
+    assert ended.wait(60)
+    assert "has 2 partitions" in str(replica.status()["ended"])
+    assert replica.status()["unready"] == replica.status()["ended"]
+    replica.close()
+
+
+def test_a_topic_that_was_cut_at_its_end_is_read_from_its_beginning(bench: Bench) -> None:
+    bench.publish(bench.generation(1, "one"))
+    bench.micro_batch(1, 1, ["a"], offset=1)
+    replica = bench.another()
+    replica.topic_id = bench.topic_id()
+    replica.positions = {0: 99}
+    replica.start()
+    try:
+        wait_until(lambda: replica.model == NamedModel("one", ["a"]))
+        assert replica.counts["topic_changes"] == 1
+    finally:
+        replica.close()
+
+
+def test_records_that_were_gone_before_they_were_read_are_told(bench: Bench) -> None:
+    bench.publish(bench.generation(1, "one"))
+    bench.read()
+    assert bench.consumer.status()["unready"] is None
+    bench.micro_batch(1, 1, ["a"], offset=1)
+    bench.broker.delete_records(bench.topic, {0: 3})
+    bench.consumer.topic_id = bench.topic_id()
+    bench.consumer.start()
+    try:
+        wait_until(lambda: bench.consumer.counts["lost_records"] == 2)
+        wait_until(lambda: "incomplete: perhaps some" in str(bench.consumer.status()["unready"]))
+        bench.micro_batch(1, 3, ["b"], offset=2)
+        wait_until(lambda: "incomplete: 2 updates" in str(bench.consumer.status()["unready"]))
+        assert bench.consumer.model == NamedModel("one", ["b"])
+    finally:
+        bench.consumer.close()
+
+
+def test_a_generation_that_is_not_whole_replaces_none_that_is(bench: Bench) -> None:
+    bench.publish(bench.generation(1, "one"))
+    bench.micro_batch(1, 1, ["a"], offset=50)
+    bench.publish(bench.generation(2, "two", cut=20))
+    bench.micro_batch(2, 9, ["b"], offset=60)
+    assert bench.read() == NamedModel("one", ["a"])
+    bench.time = 61.0
+    assert bench.read() == NamedModel("one", ["a"])
+    assert "incomplete: 8 updates" in str(bench.consumer.status()["building_incomplete"])
+    assert bench.consumer.status()["unready"] is None
+
+
 class ManyModel(NamedModel):
     """One that takes updates many at a time."""
 
@@ -280,7 +413,7 @@ def test_a_new_replica_goes_straight_to_the_newest_generation(bench: Bench) -> N
 def test_a_replica_starts_from_the_last_good_generation(bench: Bench) -> None:
     bench.generation(1, "one")
     bench.generation(2, "two").path("model.json").write_text("damaged")
-    assert bench.consumer.load_newest() is not None
+    assert bench.consumer.load_newest(bench.broker) is not None
     bench.consumer.swap_if_ready()
     assert bench.consumer.model == NamedModel("one")
 

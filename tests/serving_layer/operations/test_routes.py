@@ -50,6 +50,24 @@ def test_ready_says_why_not(served: Any) -> None:
     assert served.client.get("/livez").status_code == 200
 
 
+def test_a3_a_model_that_is_not_whole_is_served_and_not_ready(served: Any) -> None:
+    told = "incomplete: 7 updates of generation 7 are gone"
+    served.current.status = lambda: {"missing": None, "incomplete": told, "unready": told}
+    reply = served.client.get("/ready")
+    assert (reply.status_code, reply.json["error"]["message"]) == (503, told)
+    assert served.client.get("/livez").status_code == 200
+    assert served.client.get("/name").status_code == 200
+    assert "gemsbok_model_incomplete 1.0" in served.client.get("/metrics").text
+
+
+def test_a2_a_process_that_cannot_go_on_says_so(served: Any) -> None:
+    told = "the model is kept up to date no more"
+    served.current.status = lambda: {"missing": told, "unready": told, "ended": told}
+    for path in ("/livez", "/ready"):
+        reply = served.client.get(path)
+        assert (reply.status_code, reply.json["error"]["message"]) == (503, told)
+
+
 def test_a_process_that_stops_is_not_ready_but_answers(served: Any) -> None:
     served.app.extensions["gemsbok"].draining.set()
     reply = served.client.get("/ready")

@@ -33,6 +33,21 @@ broker.create_topic("gemsbok.update", 1)
 sys.exit(main(sys.argv[1:]))
 """
 
+#: The same, whose update topic is replaced when a line comes, by one that cannot be followed.
+REPLACED = (
+    """
+import sys, threading
+from common.broker.memory import MemoryBroker
+broker = MemoryBroker.named("memory://here")
+def replace():
+    sys.stdin.readline()
+    broker.delete_topic("gemsbok.update")
+    broker.create_topic("gemsbok.update", 2)
+threading.Thread(target=replace, daemon=True).start()
+"""
+    + SCRIPT
+)
+
 
 #: For what comes; no test takes as long unless it fails.
 SECONDS = 60.0
@@ -49,10 +64,14 @@ def settings(tmp_path: Path, port: int) -> list[str]:
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def process(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
     port = free_port()
-    command = [sys.executable, "-c", SCRIPT, *settings(tmp_path, port)]
-    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    script = getattr(request, "param", SCRIPT)
+    command = [sys.executable, "-c", script, *settings(tmp_path, port)]
+    pipe = subprocess.PIPE
+    started = subprocess.Popen(command, stdin=pipe, stderr=pipe, text=True, env=dict(os.environ))
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline and started.poll() is None:
         try:
@@ -180,3 +199,16 @@ def test_an_event_is_one_line_in_the_log_whatever_an_id_holds() -> None:
     assert len(lines) == 2
     assert lines[0].endswith(r"WARNING x: id a\r\nERROR forged \x1b[31m\u2028\x85")
     assert r"ValueError: a\nb" in lines[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("process", [REPLACED], indirect=True)
+def test_a2_a_process_that_cannot_follow_the_topic_any_more_ends_with_1(
+    process: tuple[subprocess.Popen[str], int],
+) -> None:
+    started, port = process
+    assert httpx.get(f"http://127.0.0.1:{port}/livez", timeout=SECONDS).status_code == 200
+    _, told = started.communicate("go\n", timeout=SECONDS)
+    assert started.returncode == 1
+    assert "has 2 partitions" in told
+    assert told.strip().splitlines()[-1].count("followed no more") == 1

@@ -77,7 +77,7 @@ def test_a_store_that_does_not_answer_is_asked_again(
     follower: Follower, store: FailingStore, broker: MemoryBroker
 ) -> None:
     follower.start()
-    wait_until(lambda: follower.positions == {0: 0}, "it follows")
+    wait_until(lambda: follower.epoch == 0, "it follows")
     made = generation(store, 1)
     store.failure = OSError("the store is away")
     publish(broker, made)

@@ -16,13 +16,14 @@ from common.apps.wordcount import Lines
 from common.base.hashing import sha256_hex
 from common.broker import open_broker
 from common.broker.api import read_all
-from common.broker.topics import InputLostError
 from common.config import Settings
 from common.runtime.configuration import load
 from common.store.generations import Generation, Manifest, ModelStore
 from common.wire.messages import MODEL, PROGRESS, UP, Message, Stamp
 from speed_layer.apps.wordcount import Speed
+from speed_layer.run.follower import SupersededError
 from speed_layer.run.layer import Family, SpeedLayer
+from speed_layer.run.stream import spark_stream
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -46,12 +47,13 @@ class Bench:
     def start(self) -> SpeedLayer:
         connect = functools.partial(open_broker, self.settings)
         family = Family(functools.partial(Speed, self.settings), Lines(self.settings).read)
-        layer = SpeedLayer(self.settings, self.spark, family, connect)
+        stream = functools.partial(spark_stream, self.settings, self.spark)
+        layer = SpeedLayer(self.settings, stream, family, connect)
 
         def run() -> None:
             try:
                 layer.run()
-            except InputLostError as error:
+            except SupersededError as error:
                 self.failure.append(error)
 
         thread = threading.Thread(target=run)
@@ -190,14 +192,31 @@ def test_a_new_generation_is_taken_up_from_its_own_cut(bench: Bench) -> None:
     assert sequences == sorted(set(sequences))
 
 
-def test_a_generation_of_another_topic_stops_it_with_the_reason(bench: Bench) -> None:
+def test_f4_an_input_topic_that_is_made_again_is_read_from_its_beginning(bench: Bench) -> None:
+    bench.events(["b c"])
     bench.generation(1, "{}")
+    layer = bench.start()
+    wait_until(lambda: "b,1,c" in bench.updates(1), "it is at work")
     with open_broker(bench.settings) as broker:
         broker.delete_topic(bench.settings.input_topic.name)
         broker.create_topic(bench.settings.input_topic.name, 2)
+    bench.events(["d e", "f g"])
+    wait_until(lambda: {"d,1,e", "f,1,g"} <= set(bench.updates(1)), "all of it is folded in")
+    assert layer.totals.counts["input_topic_changes"] == 1
+
+
+def test_a4_of_two_layers_the_later_one_goes_on(bench: Bench) -> None:
+    bench.events(["b c"])
+    bench.generation(1, "{}")
     bench.start()
-    wait_until(lambda: bool(bench.failure), "it stops")
-    assert "deleted and made again" in str(bench.failure[0])
+    wait_until(lambda: "b,1,c" in bench.updates(1), "the first one is at work")
+    bench.start()
+    wait_until(lambda: bool(bench.failure), "the first one stops")
+    assert "has taken over" in str(bench.failure[0])
+    bench.events(["d e"])
+    wait_until(lambda: "d,1,e" in bench.updates(1), "the second one is at work")
+    sequences = [m.stamp.sequence for m in bench.sent() if m.stamp and m.stamp.generation == 1]
+    assert sequences == list(range(len(sequences)))
 
 
 def test_a_generation_that_cannot_be_used_is_refused_and_the_next_one_taken(bench: Bench) -> None:

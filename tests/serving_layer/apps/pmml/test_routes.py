@@ -100,6 +100,14 @@ def test_old_versions_and_every_form_of_a_row(asking: Asking) -> None:
     assert one.mimetype == "text/csv"
 
 
+def test_a2_a_document_over_which_the_scorer_fails_is_refused() -> None:
+    text = text_of("regression")
+    start = text.index("<RegressionTable")
+    target = '<Targets><Target><TargetValue defaultValue="0"/></Target></Targets>'
+    with pytest.raises(MessageError, match="PMML4S cannot"):
+        loaded(f"{text[:start]}{target}{text[start:]}")
+
+
 def test_missing_and_invalid_values_are_what_the_document_makes_of_them(asking: Asking) -> None:
     client = asking("scorecard")
     lines = post(client, "2000,false\n500,false\n,true\n").text.splitlines()
