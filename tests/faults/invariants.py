@@ -149,7 +149,10 @@ def recovers(condition: Callable[[], object], what: str, seconds: float = 60.0) 
 
 
 def nothing_is_left(
-    folders: Collection[Path], groups: Collection[int], locks: Collection[Path] = ()
+    folders: Collection[Path],
+    groups: Collection[int],
+    locks: Collection[Path] = (),
+    seconds: float = 10.0,
 ) -> dict[str, int]:
     """I6: no temporary file that readers could see, no process without a parent, no held lock.
 
@@ -161,13 +164,18 @@ def nothing_is_left(
         Process groups that have ended.
     locks : collection of Path
         Files of locks that nobody should hold any more.
+    seconds : float
+        How long a group may take to end after its leader: Java ends a moment after its Python.
     """
     files = [(folder, path) for folder in folders for path in folder.rglob("*") if path.is_file()]
     left = [path for folder, path in files if _is_temporary(path.relative_to(folder))]
     assert not left, f"I6: temporary files are left: {left[:5]}"
+    deadline = time.monotonic() + seconds
     for group in groups:
-        running = group_members(group)
-        assert not running, f"I6: processes {running} of group {group} still run"
+        while running := group_members(group):
+            message = f"I6: processes {running} of group {group} still run"
+            assert time.monotonic() < deadline, message
+            time.sleep(0.05)
     for path in locks:
         with path.open("r+") as file:
             try:

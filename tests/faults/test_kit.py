@@ -421,7 +421,7 @@ def test_i6_finds_what_is_left(tmp_path: Path) -> None:
         group = layer.process.pid
         wait_until(lambda: layer.log.stat().st_size > 0, "it holds the lock")
         with pytest.raises(AssertionError, match=f"processes .{group}. of group {group}"):
-            invariants.nothing_is_left([folder], [group])
+            invariants.nothing_is_left([folder], [group], seconds=0.1)
         with pytest.raises(AssertionError, match="still held"):
             invariants.nothing_is_left([folder], [2**30], [lock])
     found = invariants.nothing_is_left([folder], [group], [lock])
