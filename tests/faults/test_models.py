@@ -7,8 +7,7 @@ import signal
 
 import pytest
 
-from common.apps.als.pmml import ITEM_FACTORS, USER_FACTORS
-from common.factors.files import read_factors
+from common.factors.files import ITEM_FACTORS, USER_FACTORS, read_factors
 from common.store.generations import ModelStore
 from common.wire.messages import MODEL_REF, Message
 from stack import ports
