@@ -73,7 +73,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         item.stash[_failed] = True
         case = getattr(item, "funcargs", {}).get("case")
         if case is not None:
-            text = f"evidence: {case.folder}\nagain: {SEED}={case.seed} bin/test {item.nodeid}"
+            again = f"{SEED}={case.seed} {ALL}=1 bin/test '{item.nodeid}'"
+            text = f"seed: {case.seed}\nevidence: {case.folder}\nagain: {again}"
             report.sections.append(("fault", text))
     return report
 
