@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import orjson
 
 from common.apps.wordcount import NEIGHBOURS_FILE
+from common.broker import Producer
 from common.replica.publisher import Publisher
 from common.store.generations import Generation, Manifest, ModelStore
+from common.wire.messages import MODEL_REF, Stamp
 from tests.faults.evidence import direct
 from tests.integration.stack import Stack
 
 WORDS = [f"w{number}" for number in range(20)]
 PATHS = [f"/distinct/{word}" for word in WORDS]
-#: A model of more bytes than this goes by reference.
-AS_MODEL, AS_REFERENCE = 1 << 20, 1
+#: Bytes; all models are smaller, so that they travel whole.
+MAX_SIZE = 1 << 20
 
 
 def commit(
@@ -31,20 +34,34 @@ def commit(
     return store.commit(folder, manifest)
 
 
-def publish(
-    made: Stack,
-    address: str,
-    generation: Generation,
-    max_size: int = AS_MODEL,
-    updates: Collection[str] = (),
-) -> None:
-    """Send a generation to the update topic past the proxy."""
+def publish(made: Stack, address: str, generation: Generation) -> None:
+    """Send a generation to the update topic past the proxy, as the batch layer does."""
+    with _producer(address) as producer:
+        Publisher(producer, made.settings.update_topic.name, MAX_SIZE, 30).publish(generation)
+
+
+def publish_unread(made: Stack, address: str, generation: Generation) -> None:
+    """Send a MODEL-REF as it was before the model's file was damaged."""
+    manifest = generation.manifest
+    stamp = Stamp(
+        generation.id,
+        sequence=0,
+        sha256=manifest.files[manifest.model_file],
+        manifest=generation.manifest_sha256,
+        updates=0,
+    )
+    topic = made.settings.update_topic.name
+    with _producer(address) as producer:
+        producer.send(topic, MODEL_REF, generation.reference, stamp.to_headers())
+        producer.flush()
+
+
+@contextmanager
+def _producer(address: str) -> Iterator[Producer]:
     with direct(address) as broker:
         producer = broker.producer()
         try:
-            Publisher(producer, made.settings.update_topic.name, max_size, 30).publish(
-                generation, updates
-            )
+            yield producer
         finally:
             producer.close()
 
