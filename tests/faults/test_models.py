@@ -13,6 +13,7 @@ from common.store.generations import ModelStore, StoreError
 from common.wire.messages import MODEL_REF, Message
 from stack import ports
 from tests.faults import harm
+from tests.faults.als_publisher import commit_als, run_publisher
 from tests.faults.conftest import Case
 from tests.faults.evidence import Reads, dead_letters, direct, records
 from tests.faults.generations import PATHS, answer, commit, publish, publish_unread
@@ -32,13 +33,27 @@ pytestmark = [
 ]
 
 
-@pytest.mark.thorough
 def test_f18_a_generation_whose_updates_are_missing_is_never_served(case: Case) -> None:
+    made = case.stack("als", **{"update_topic.factors": "topic"})
+    store, replica = ModelStore.of(made.settings.batch.storage), without_files(case, made)
+    first, second = (commit_als(made, number).id for number in (1, 2))
+    assert run_publisher(made, first) == 0
+    replica.start("serving")
+    wait_until(lambda: replica.status_of("/ready") == 200, "the first generation is served")
+    paths = [f"/estimate/U{user}/I{user + 1}" for user in range(5)]
+    with Reads(replica.url, paths, case.folder / "reads.jsonl") as reads:
+        killed = run_publisher(made, second, harm.fail_at("publish.after_model"))
+        assert killed == -signal.SIGKILL
+        await_more_replies_of(first, second, replica, reads)
+        assert run_publisher(made, second) == 0
+        recovers(lambda: second in reads.generations(), "the second generation is served")
+    judge_estimates(store, reads)
+
+
+@pytest.mark.thorough
+def test_f18_the_batch_layer_that_was_killed_sends_it_again(case: Case) -> None:
     made = case.stack("als", **{"update_topic.factors": "topic", "als.hyperparams.features": 3})
-    # This replica sees no files: it gets all factors from the topic.
-    flags = {**made.flags, "batch.storage.model_dir": str(case.folder / "none")}
-    replica = Stack(made.folder, {**flags, "serving.api.port": ports.free_port()}, made.layers)
-    store = ModelStore.of(made.settings.batch.storage)
+    store, replica = ModelStore.of(made.settings.batch.storage), without_files(case, made)
     replica.start("serving")
     wait_until(lambda: replica.status_of("/livez") == 200, "serving answers")
     replica.ingest(ratings(case.draw))
@@ -51,22 +66,38 @@ def test_f18_a_generation_whose_updates_are_missing_is_never_served(case: Case) 
         killed = made.batch_once(harm.fail_at("publish.after_model"))
         assert killed.process.returncode == -signal.SIGKILL, killed.log.read_text()
         first, second = store.ids()
-        wait_until(lambda: building(replica) == second, "serving has read the second MODEL")
-        asked = len(reads.replies)
-        wait_until(lambda: len(reads.replies) > asked + 50, "queries are answered")
-        assert reads.generations() == {first}
+        await_more_replies_of(first, second, replica, reads)
         assert not store.is_published(second)
         done = made.batch_once()
         assert done.process.returncode == 0, done.log.read_text()
         recovers(lambda: second in reads.generations(), "the second generation is served")
-    assert store.ids() == [first, second]
+    judge_estimates(store, reads)
+    nothing_is_left([case.folder / "model"], [killed.process.pid, done.process.pid])
+
+
+def without_files(case: Case, made: Stack) -> Stack:
+    """Return a stack of the same topics that sees no files: all factors come by topic."""
+    flags = {**made.flags, "batch.storage.model_dir": str(case.folder / "none")}
+    return Stack(made.folder, {**flags, "serving.api.port": ports.free_port()}, made.layers)
+
+
+def await_more_replies_of(first: int, second: int, replica: Stack, reads: Reads) -> None:
+    """Wait until serving has the second model, without its updates, and has answered since."""
+    wait_until(lambda: building(replica) == second, "serving has read the second MODEL")
+    asked = len(reads.replies)
+    wait_until(lambda: len(reads.replies) > asked + 50, "queries are answered")
+    assert reads.generations() == {first}
+
+
+def judge_estimates(store: ModelStore, reads: Reads) -> None:
+    """I4 and I7 of estimates by two generations."""
+    paths = {reply.path for reply in reads.replies}
     estimates = {(id_, path): estimate(store, id_, path) for id_ in store.ids() for path in paths}
     reads_stay_good(reads.replies)
     found = replies_are_true(
-        reads.replies, lambda id_, path: estimates[id_, path], {first, second}, close
+        reads.replies, lambda id_, path: estimates[id_, path], store.ids(), close
     )
-    assert found["generations"] == 2
-    nothing_is_left([case.folder / "model"], [killed.process.pid, done.process.pid])
+    assert found["generations"] == len(store.ids()) == 2
 
 
 def test_f34_a_damaged_model_is_refused_and_the_last_good_one_serves_on(case: Case) -> None:
