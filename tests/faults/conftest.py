@@ -6,7 +6,7 @@ import os
 import random
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,14 +67,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.failed:
         item.stash[_failed] = True
         case = getattr(item, "funcargs", {}).get("case")
         if case is not None:
             again = f"{SEED}={case.seed} {ALL}=1 bin/test '{item.nodeid}'"
-            text = f"seed: {case.seed}\nevidence: {case.folder}\nagain: {again}"
+            where = f"{case.folder}, the broker's log in {case.broker.folder}"
+            text = f"seed: {case.seed}\nevidence: {where}\nagain: {again}"
             report.sections.append(("fault", text))
     return report
 

@@ -75,7 +75,7 @@ def test_f03_sigterm_under_load_breaks_no_request(case: Case) -> None:
 
 
 def test_f04_the_broker_is_killed_and_comes_back(case: Case) -> None:
-    made, ledger = case.stack(**{"broker.delivery_timeout_seconds": 4}), case.ledger()
+    made, ledger = case.stack("wordcount", **{"broker.delivery_timeout_seconds": 4}), case.ledger()
     broker = case.broker
     publish(made, broker.direct_address, commit(made, 1))
     made.start("serving")

@@ -44,7 +44,7 @@ POISONED_UPDATES: list[tuple[str | None, bytes | None]] = [
 
 @pytest.mark.thorough
 def test_f42_both_consumers_go_on_past_poison(case: Case) -> None:
-    made = case.stack(**{"input_topic.max_line_bytes": LIMIT})
+    made = case.stack("wordcount", **{"input_topic.max_line_bytes": LIMIT})
     address, names = case.broker.direct_address, made.settings.input_topic
     send(case, names.name, with_poison(case, 0))
     done = made.batch_once()
