@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import re
@@ -24,6 +25,7 @@ ALL = "ALL_FAULTS"
 SEED = "FAULTS_SEED"
 
 _failed = pytest.StashKey[bool]()
+_numbers = itertools.count()
 
 
 @dataclass
@@ -103,7 +105,8 @@ def case(
 ) -> Iterator[Case]:
     """A folder of its own below the state folder, which goes with the test unless that fails."""
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.removeprefix("test_").lower()).strip("-")
-    folder = paths.home() / "faults" / f"{name[:40]}-{os.getpid()}"
+    # The topics are named after it, and the run's tests share a broker.
+    folder = paths.home() / "faults" / f"{name[:40]}-{os.getpid()}-{next(_numbers)}"
     jars = paths.home() / "jars"
     (folder / "home").mkdir(parents=True)
     (folder / "home" / "jars").symlink_to(jars)
