@@ -30,6 +30,7 @@ pytestmark = [
     pytest.mark.integration,
     pytest.mark.jvm,
     pytest.mark.slow,
+    pytest.mark.timeout(600),
 ]
 
 
