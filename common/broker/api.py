@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, TypeVar
+
+B = TypeVar("B", bound="Broker")
 
 #: The greatest record: a model of 64 MiB, and what the protocol adds to it.
 MAX_MESSAGE_BYTES = 68 * 1024 * 1024
@@ -170,14 +171,11 @@ class Broker(Protocol):
     def close(self) -> None:
         """Disconnect."""
 
-    def __enter__(self) -> Broker: ...
+    def __enter__(self: B) -> B:
+        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 def read_all(reader: Reader, until: Mapping[int, int]) -> Iterator[Record]:

@@ -12,7 +12,6 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from types import TracebackType
 from typing import Any, Literal, TypeVar
 
 from common.broker.api import (
@@ -122,7 +121,7 @@ def quiet_logger(name: str) -> logging.Logger:
     return logger
 
 
-class KafkaBroker(ABC):
+class KafkaBroker(Broker, ABC):
     """A connection to one cluster.
 
     Parameters
@@ -205,17 +204,6 @@ class KafkaBroker(ABC):
     @abstractmethod
     def close(self) -> None:
         """Disconnect."""
-
-    def __enter__(self) -> Broker:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # -- the client's own, called while the broker is asked ------------------------------
 

@@ -13,11 +13,11 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import ClassVar
 
 from common.broker.api import (
     MAX_MESSAGE_BYTES,
+    Broker,
     BrokerError,
     Position,
     Record,
@@ -63,7 +63,7 @@ class _Topic:
         return int((murmur2(key) & 0x7FFFFFFF) % self.info.partitions)
 
 
-class MemoryBroker:
+class MemoryBroker(Broker):
     """A cluster in memory; :meth:`named` returns the same one to every caller.
 
     Its topics outlive :meth:`close`, which each of several layers calls.
@@ -171,17 +171,6 @@ class MemoryBroker:
 
     def close(self) -> None:
         """Do nothing: other callers may use the same broker."""
-
-    def __enter__(self) -> MemoryBroker:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _reached(self) -> threading.Condition:
         """Return the lock of the broker's state; raises BrokerError while it is unreachable."""
