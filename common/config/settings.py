@@ -171,6 +171,12 @@ class Speed(Section):
     max_offsets_per_trigger: int = Field(
         50_000, ge=1, description="Events in one micro-batch at most."
     )
+    overlap_seconds: float = Field(
+        60.0,
+        ge=0,
+        description="Seconds that the generation before is kept up to date after a new one has "
+        "caught up: serving replicas that still load the new one serve fresh answers meanwhile.",
+    )
     spark: SpeedSpark = Field(default_factory=SpeedSpark)
 
 
@@ -239,8 +245,9 @@ class Serving(Section):
     catch_up_timeout_seconds: float = Field(
         60.0,
         ge=0,
-        description="Seconds that a new generation waits for the speed layer to fold in what "
-        "the served one already has; then it is served all the same, counted.",
+        description="A new generation waits until the speed layer has folded in what the served "
+        "one already has. If it has sent nothing for either of them for so many seconds, the new "
+        "one is served all the same, counted.",
     )
 
 

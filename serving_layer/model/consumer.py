@@ -94,6 +94,7 @@ class Consumer(TopicFollower):
             "building_fraction_loaded": building.model.fraction_loaded if building else None,
             "building_incomplete": building.incomplete if building else None,
             "incomplete": self._generations.incomplete,
+            "fed_seconds_ago": self._generations.fed_seconds_ago,
             "refused": {str(id_): reason for id_, reason in self.good.refused.items()},
             "counts": dict(self.counts),
             "missing": self._missing(),

@@ -2,9 +2,10 @@
 
 A new generation is loaded and updated beside the served one.  It replaces the served one, by
 swapping one reference, when its parts are loaded and the speed layer has folded in at least the
-events that the served one includes, or after a timeout, which is counted.  A model that cannot
-be verified is refused and counted, and the last good generation keeps serving.  A generation
-whose updates are partly gone from the topic never replaces a complete one.
+events that the served one includes.  The served one is kept up to date meanwhile.  If neither of
+the two gets updates for the length of a timeout, the new one is served all the same, counted.  A
+model that cannot be verified is refused and counted, and the last good generation keeps serving.
+A generation whose updates are partly gone from the topic never replaces a complete one.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from common.replica.slot import Slot, claims
 from common.replica.updates import ModelMessage, resolve, stored
 from common.runtime.memory import return_freed_memory
 from common.store.generations import ModelStore, StoreError
-from common.wire.messages import Message, MessageError
+from common.wire.messages import PROGRESS, Message, MessageError, Progress
 from serving_layer.api import ServingModel
 
 log = logging.getLogger(__name__)
@@ -41,12 +42,12 @@ class ServedSlot(Slot[ServingModel]):
     ----------
     created : float or None
         Time at which it was built, in seconds since 1970.
-    opened : float
-        Time at which loading began, by the monotonic clock.
+    fed : float
+        Time of its last PROGRESS, by the monotonic clock; at first, of the start of loading.
     """
 
     created: float | None = None
-    opened: float = 0.0
+    fed: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,8 @@ class Generations:
         self.building: ServedSlot | None = None
         self.counts: Counter[str] = Counter()
         self.refusal = ""
+        # How far a generation is that is not in memory: the one before the first that is.
+        self._passing: Progress | None = None
 
     def take_model(
         self,
@@ -213,7 +216,7 @@ class Generations:
             sure=start.sure,
             counts=self.counts,
         )
-        slot.opened = self._sources.monotonic()
+        slot.fed = self._sources.monotonic()
         slot.created = model.files.manifest.created / 1000 if model.files else self._sources.clock()
         started = time.perf_counter()
         slot.model.load(model)
@@ -270,6 +273,12 @@ class Generations:
         """What the served model lacks of its generation's updates; None if nothing."""
         return self.served.incomplete if self.served else None
 
+    @property
+    def fed_seconds_ago(self) -> float | None:
+        """Seconds since the served generation's last PROGRESS, or since it was loaded."""
+        served = self.served
+        return None if served is None else max(0.0, self._sources.monotonic() - served.fed)
+
     def refuse(self, generation: int | None, error: Exception) -> None:
         """Count and log a model that cannot be used."""
         self.counts["refused_models"] += 1
@@ -286,8 +295,13 @@ class Generations:
         slots = [slot for slot in self._slots() if slot.generation == message.stamp.generation]
         if not slots:
             self.counts["updates_of_other_generations"] += 1
+            if message.key == PROGRESS:
+                self._passing = Progress.from_value(message.value)
         for slot in slots:
+            closed = slot.log.closed
             self._apply(slot, slot.take(message, offset))
+            if slot.log.closed > closed:
+                slot.fed = self._sources.monotonic()
 
     def take_claim(self, message: Message, offset: int) -> None:
         """Take a writer's claim: from here on messages of earlier writers are dropped."""
@@ -320,28 +334,38 @@ class Generations:
         whole = self.served is not None and self.served.log.complete
         if whole and not self.building.log.complete:
             return
-        if not self._caught_up(self.building, read_to_start):
-            waited = self._sources.monotonic() - self.building.opened
-            if waited < self._settings.catch_up_timeout_seconds:
+        if self.served is None and not read_to_start:
+            return
+        if not self._caught_up(self.building):
+            if not self._timed_out():
                 return
             self.counts["catch_up_timeouts"] += 1
             log.warning(
-                "generation %s is served after %.0f s although the speed layer has not caught up",
+                "generation %s is served although it lacks events that the one before has: the "
+                "speed layer has sent nothing for %.0f s",
                 self.building.generation,
-                waited,
+                self._settings.catch_up_timeout_seconds,
             )
         log.info("generation %s is served", self.building.generation)
         self.served, self.building = self.building, None
 
-    def _caught_up(self, slot: ServedSlot, read_to_start: bool) -> bool:
-        if self.served is None:
-            return read_to_start
-        if slot.generation is None:
+    def _timed_out(self) -> bool:
+        """Whether no generation in memory has been fed for too long."""
+        last = max(slot.fed for slot in self._slots())
+        return self._sources.monotonic() - last >= self._settings.catch_up_timeout_seconds
+
+    def _caught_up(self, slot: ServedSlot) -> bool:
+        """Whether a generation holds the events that the one before it holds.
+
+        That is the served one; for the first generation, the one that others still serve.
+        """
+        before = self.served or self._passing
+        if before is None or slot.generation is None:
             return True  # A model without our headers has no offsets.
-        if slot.topic_id and self.served.topic_id and slot.topic_id != self.served.topic_id:
+        if slot.topic_id and before.topic_id and slot.topic_id != before.topic_id:
             return True  # Offsets of different topics cannot be compared.
         offsets = slot.offsets
-        return all(offsets.get(p, 0) >= offset for p, offset in self.served.offsets.items())
+        return all(offsets.get(p, 0) >= offset for p, offset in before.offsets.items())
 
     def _slots(self) -> list[ServedSlot]:
         return [slot for slot in (self.served, self.building) if slot]

@@ -182,6 +182,10 @@ class _ModelCollector(Collector):
         status = self._current.status()
         lacking = float(status.get("incomplete") is not None)
         yield _gauge("incomplete", "1 if updates of the served generation are gone.", lacking)
+        fed = status.get("fed_seconds_ago")
+        if isinstance(fed, float):
+            what = "Seconds since the speed layer told its progress for the served model."
+            yield _gauge("progress_age_seconds", what, fed)
         yield self._consumed(status)
 
     def _consumed(self, status: Mapping[str, object]) -> Metric:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import islice
+
+import pyarrow as pa
 
 from common.broker import Broker
 from common.broker.topics import TopicState
+from common.replica.positions import records_between
 from speed_layer.run.view import View
 
 log = logging.getLogger(__name__)
@@ -82,6 +87,39 @@ class InputTopic:
             )
         view.read_from(topic.info.topic_id, start)
         return {p: min(at, topic.end[p]) for p, at in start.items()}
+
+    def between(
+        self, start: Mapping[int, int], until: Mapping[int, int], at_most: int
+    ) -> Iterator[pa.Table]:
+        """Yield the events from `start` up to `until`, for each partition, read aside.
+
+        Parameters
+        ----------
+        start, until : mapping of int to int
+            For each partition the first offset, and the first one that is not read any more.
+        at_most : int
+            Events in one table.
+
+        Yields
+        ------
+        Table
+            Columns as those of a micro-batch: ``partition, offset, timestamp (ms), value``.
+
+        Raises
+        ------
+        BrokerError
+            If the topic cannot be read.
+        """
+        records = records_between(self._broker, self._name, start, until)
+        while some := list(islice(records, at_most)):
+            yield pa.table(
+                {
+                    "partition": pa.array([record.partition for record in some], pa.int32()),
+                    "offset": pa.array([record.offset for record in some], pa.int64()),
+                    "timestamp": pa.array([record.timestamp for record in some], pa.int64()),
+                    "value": pa.array([record.value for record in some], pa.binary()),
+                }
+            )
 
     def is_same(self, view: View) -> bool:
         """Whether the topic is the one that the view reads.

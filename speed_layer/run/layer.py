@@ -2,7 +2,8 @@
 
 It keeps no state on disk.  What it has done is on the update topic: killed at any point, it
 opens the newest generation again, applies the messages that a PROGRESS has closed, and folds
-in from there.  A newer generation is taken up the same way, from its cut.
+in from there.  A newer generation is brought from its cut to where the present one is while that
+is kept up to date; from then on each micro-batch is folded into both, until the older is retired.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import functools
 import logging
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
 
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
@@ -26,18 +27,22 @@ from common.replica.follower import WATCH_SECONDS
 from common.replica.updates import ModelMessage
 from common.store.generations import ModelStore
 from common.wire.dead_letters import ReadLines
-from common.wire.messages import Message
-from speed_layer.api import Events, SpeedModel
+from speed_layer.api import SpeedModel
+from speed_layer.run.folding import Folding
 from speed_layer.run.follower import Follower
 from speed_layer.run.inputs import InputTopic
-from speed_layer.run.poison import PoisonEvents
+from speed_layer.run.lines import Lines
 from speed_layer.run.stream import OpenStream, Stream, StreamError
-from speed_layer.run.view import FoldError, UpdateLog, View, open_view
+from speed_layer.run.view import UpdateLog, View, open_view
 
 log = logging.getLogger(__name__)
 
 MAX_BACK_OFF_SECONDS = 10.0
 TICK_SECONDS = 0.1
+#: Events that a newer generation takes at once while it catches up.
+CATCH_UP_EVENTS = 5_000
+#: It joins after it had no more than these to take; the others wait while it takes the rest.
+LAST_EVENTS = 2_000
 
 
 @dataclass(frozen=True)
@@ -46,18 +51,6 @@ class Family:
 
     new_model: Callable[[], SpeedModel]
     read: ReadLines
-
-
-@dataclass
-class Totals:
-    """What the layer has done since its start."""
-
-    events: int = 0
-    bad_lines: int = 0
-    updates: int = 0
-    micro_batches: int = 0
-    seconds: float = 0.0
-    counts: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -116,10 +109,9 @@ class SpeedLayer:
         self._follower = Follower(
             settings.app, settings.update_topic, self._store, connect, retry_seconds, watch_seconds
         )
-        self._poison = PoisonEvents(self._follower.counts)
-        self._folding = threading.Lock()
+        self._folding = Folding(settings, family.read, self._follower)
         self._stop = threading.Event()
-        self.totals = Totals(counts=self._follower.counts)
+        self.totals = self._folding.totals
 
     def stop(self) -> None:
         """Finish the micro-batch that is under way and leave :meth:`run`."""
@@ -204,52 +196,132 @@ class SpeedLayer:
             self._follower.good.accept(source.generation)
         return view
 
-    def _feed(self, view: View) -> View | None:
-        """Fold into a view until another one is open, and return that.
+    # -- feeding ------------------------------------------------------------------------
 
-        Returns None where the view is to be opened again, from what is on the topics.
+    def _feed(self, first: View) -> View | None:
+        """Feed a view, and newer ones beside it, until another one is to take over alone.
+
+        Returns that view, or None where views are to be opened again, from what is on the topics.
         """
         with self._connect_input() as input_broker, self._connect() as broker:
             inputs = InputTopic(input_broker, self._settings.input_topic.name, self.totals.counts)
-            start = inputs.begin(view)
-            producer = broker.producer()
-
-            def fold(read: Callable[[], pa.Table]) -> None:
-                self._fold(view, read, inputs, producer)
-
-            try:
-                if view.restated:
-                    self._send([view.statement()], producer)
+            start = inputs.begin(first)
+            lines = Lines(first)
+            with closing(broker.producer()) as producer, closing(broker.producer()) as second:
+                if first.restated:
+                    self._folding.send([first.statement()], producer)
+                fold = functools.partial(self._fold, lines, inputs, producer)
                 with self._open_stream(start, fold) as stream:
                     try:
-                        return self._follow(view, stream, inputs)
+                        return self._follow(lines, stream, inputs, second)
                     finally:
-                        with self._folding:
-                            view.retired = True
-            finally:
-                producer.close()
+                        lines.leave()
 
-    def _follow(self, view: View, stream: Stream, inputs: InputTopic) -> View | None:
-        """Watch a view that is being fed, until it is over; returns the one that follows it."""
+    def _fold(
+        self,
+        lines: Lines,
+        inputs: InputTopic,
+        producer: Producer,
+        read: Callable[[], pa.Table],
+    ) -> None:
+        """Fold one micro-batch into all lines and publish it, unless the stream is to be left.
+
+        The lock spans Spark's part too: a query that is stopped in the middle of it dies
+        noisily.
+        """
+        with lines.lock:
+            if lines.over:
+                return
+            started = time.perf_counter()
+            events = read()
+            if not events.num_rows:
+                return
+            if not all(inputs.is_same(v) and self._folding.may_write(v) for v in lines.views):
+                self._folding.forget_poison()
+                lines.over = True
+                return
+            self._folding.publish(lines.views, events, producer)
+            self.totals.micro_batches += 1
+            self.totals.seconds += time.perf_counter() - started
+
+    def _follow(
+        self, lines: Lines, stream: Stream, inputs: InputTopic, producer: Producer
+    ) -> View | None:
+        """Watch what is fed, and take newer generations up; returns as :meth:`_feed`."""
         newer = _Newer(self._retry_seconds)
         look_at = time.monotonic() + self._watch_seconds
-        while not self._stop.is_set():
-            if not stream.active:
-                stream.raise_failure()
-                return None
-            if view.retired or self._is_out_of_date(view):
-                return None
+        while self._goes_on(lines, stream):
             if self._follower.has_foreign:
-                with self._folding:
-                    self._take_foreign(view)
+                with lines.lock:
+                    self._folding.take_foreign(lines.views)
             if time.monotonic() >= look_at:
-                if inputs.has_lost(view):
+                if any(inputs.has_lost(view) for view in lines.views):
                     return None
                 look_at = time.monotonic() + self._watch_seconds
-            opened = self._open_newer(view, stream, newer)
-            if opened is not None:
+            opened = self._open_newer(lines.newest, stream, newer)
+            if opened is None:
+                if self._follower.newer_than(lines.newest.source, 0) is None:
+                    lines.retire_old(self._settings.speed.overlap_seconds)
+            elif None in (opened.generation, lines.newest.generation):
+                # A model that is not ours says nothing of offsets: it begins now, alone.
                 return opened
+            else:
+                self._catch_up(opened, lines, stream, inputs, producer)
         return None
+
+    def _goes_on(self, lines: Lines, stream: Stream) -> bool:
+        """Whether something is fed; views that have to be opened anew are left."""
+        if self._stop.is_set():
+            return False
+        if not stream.active:
+            stream.raise_failure()
+            return False
+        for view in list(lines.views):
+            if view.retired or self._is_out_of_date(view):
+                lines.remove(view)
+        return not lines.over
+
+    def _catch_up(
+        self,
+        view: View,
+        lines: Lines,
+        stream: Stream,
+        inputs: InputTopic,
+        producer: Producer,
+    ) -> None:
+        """Bring a newer generation from its cut to where the others are, and let it join them.
+
+        It reads aside, in this thread, while the stream feeds the others.  It is given up where
+        an even newer one appears, or the family fails over its events: then it is opened anew.
+        """
+        at = inputs.begin(view)
+        if view.restated:
+            self._folding.send([view.statement()], producer)
+        lacking = LAST_EVENTS + 1
+        while lacking > LAST_EVENTS:
+            until, lacking = lines.newest.offsets, 0
+            for events in inputs.between(at, until, CATCH_UP_EVENTS):
+                if not self._may_catch_up(view, lines, stream, inputs):
+                    return
+                self._folding.publish([view], events, producer)
+                lacking += events.num_rows
+            at = _further(at, until)
+        with lines.lock:
+            until = lines.newest.offsets
+            for events in inputs.between(at, until, CATCH_UP_EVENTS):
+                self._folding.publish([view], events, producer)
+            if not view.retired and not lines.over:
+                view.begins = _further(at, until)
+                lines.join(view)
+
+    def _may_catch_up(self, view: View, lines: Lines, stream: Stream, inputs: InputTopic) -> bool:
+        return (
+            self._goes_on(lines, stream)
+            and not view.retired
+            and not self._is_over(view.source)
+            and inputs.is_same(view)
+            and self._folding.may_write(view)
+        )
 
     def _open_newer(self, view: View, stream: Stream, newer: _Newer) -> View | None:
         """Wait for a newer model a little, and open it while the view before is being fed."""
@@ -283,78 +355,7 @@ class SpeedLayer:
             return True
         return self._follower.epoch != view.epoch
 
-    # -- streaming ----------------------------------------------------------------------
 
-    def _fold(
-        self, view: View, read: Callable[[], pa.Table], inputs: InputTopic, producer: Producer
-    ) -> None:
-        """Fold one micro-batch in and publish it, unless another view has taken over.
-
-        The lock spans Spark's part too: a query that is stopped in the middle of it dies
-        noisily.
-        """
-        with self._folding:
-            if view.retired:
-                return
-            started = time.perf_counter()
-            events = read()
-            if not events.num_rows:
-                return
-            if not inputs.is_same(view) or not self._may_write(view):
-                self._poison.forget()
-                view.retired = True
-                return
-            self._publish(view, events, producer)
-            self.totals.seconds += time.perf_counter() - started
-
-    def _may_write(self, view: View) -> bool:
-        follower = self._follower
-        return follower.failure is None and view.epoch == follower.epoch
-
-    def _publish(self, view: View, events: pa.Table, producer: Producer) -> None:
-        self._take_foreign(view)
-        if view.model.fraction_loaded < self._settings.speed.min_model_load_fraction:
-            # Only with a model that is not ours, whose vectors come one by one (Oryx's rule).
-            self.totals.counts["events_before_the_model"] += events.num_rows
-            return
-        limit = self._settings.input_topic.max_line_bytes
-        for part in self._poison.parts(events):
-            # The lines that cannot be read are set aside by the batch layer.
-            (rows,) = part.combine_chunks().to_batches()
-            readable = Events.read(rows, self._family.read, limit)
-            good = self._poison.without(readable)
-            try:
-                sent = self._send(view.fold(part, good), producer)
-            except FoldError as error:
-                self._poison.note(good, error)
-                view.retired = True
-                return
-            self.totals.events += part.num_rows
-            self.totals.bad_lines += part.num_rows - len(readable)
-            self.totals.updates += sent
-        self.totals.micro_batches += 1
-
-    def _send(self, messages: Iterable[Message], producer: Producer) -> int:
-        """Send messages and wait until they are acknowledged; returns their number."""
-        topic, sent = self._settings.update_topic.name, 0
-        for message in messages:
-            headers = message.stamp.to_headers() if message.stamp else ()
-            producer.send(topic, message.key, message.value, headers)
-            sent += 1
-        producer.flush(self._settings.broker.delivery_timeout_seconds)
-        return sent
-
-    def _take_foreign(self, view: View) -> None:
-        for found, record in self._follower.take_foreign():
-            try:
-                if isinstance(found, ModelMessage):
-                    view.model.load(found)
-                else:
-                    view.model.apply_foreign(found)
-            except Exception as error:
-                self.totals.counts["bad_updates"] += 1
-                code = "bad_model" if isinstance(found, ModelMessage) else "bad_update"
-                if not isinstance(error, CodedError):
-                    log.exception("the family fails over a record without our headers")
-                    code = "failed"
-                self._follower.set_aside(record, code, error)
+def _further(at: dict[int, int], until: dict[int, int]) -> dict[int, int]:
+    """Return for each partition the later of two offsets."""
+    return {p: max(at.get(p, 0), until.get(p, 0)) for p in at.keys() | until.keys()}

@@ -66,16 +66,20 @@ class View(Slot[SpeedModel]):
     stands_on : int
         Offset of the update topic at which that message lies, or a little before it: once it is
         gone the view has to be opened anew.
+    begins : dict of int to int
+        For each input partition the offset from which micro-batches are folded in; what they
+        hold before it, the view has already.
     restated : bool
         Whether it was folded in anew because messages were gone: readers are to be told.
     retired : bool
-        Set when another view takes over; micro-batches that still come are left alone.
+        Set when it is fed no more; micro-batches that still come are left alone.
     """
 
     source: ModelMessage = field(kw_only=True)
     epoch: int | None = None
     since: int = 1
     stands_on: int = 0
+    begins: dict[int, int] = field(default_factory=dict)
     restated: bool = False
     retired: bool = False
 

@@ -20,7 +20,8 @@ from stack import jars, ports
 from stack.files import last_lines
 from stack.java import java_path
 from tests.faults.proxy import Proxy
-from tests.integration.stack import Layer, wait_until
+from tests.integration.stack import Layer
+from tests.waiting import wait_until
 
 _PROPERTIES = """\
 process.roles=broker,controller

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.stack import Layer, wait_until
+from tests.integration.stack import Layer
+from tests.waiting import wait_until
 
 
 def fail_at(failpoint: str, hit: int = 1) -> dict[str, str]:

@@ -14,7 +14,8 @@ from tests.faults.conftest import Case
 from tests.faults.evidence import Row, dead_letters, direct, folded, history, range_of
 from tests.faults.generations import commit
 from tests.faults.invariants import history_is_whole, nothing_is_left, set_aside_or_kept
-from tests.integration.stack import Layer, Stack, wait_until
+from tests.integration.stack import Layer, Stack
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.faults,

@@ -20,7 +20,7 @@ from tests.faults.invariants import (
 )
 from tests.faults.ledger import ACKNOWLEDGED, UNKNOWN
 from tests.faults.proxy import PRODUCE
-from tests.integration.stack import wait_until
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.faults,

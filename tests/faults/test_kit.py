@@ -20,7 +20,8 @@ from tests.faults import harm, invariants
 from tests.faults.invariants import Reply
 from tests.faults.ledger import ACKNOWLEDGED, FAILED, UNKNOWN, Ledger, LedgerError, Outcomes
 from tests.faults.proxy import FETCH, PRODUCE, Proxy
-from tests.integration.stack import Layer, wait_until
+from tests.integration.stack import Layer
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.faults]
 

@@ -23,7 +23,8 @@ from tests.faults.invariants import (
     recovers,
     replies_are_true,
 )
-from tests.integration.stack import Stack, wait_until
+from tests.integration.stack import Stack
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.faults,

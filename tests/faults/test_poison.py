@@ -24,7 +24,8 @@ from tests.faults.invariants import (
     recovers,
     set_aside_or_kept,
 )
-from tests.integration.stack import Stack, wait_until
+from tests.integration.stack import Stack
+from tests.waiting import wait_until
 
 pytestmark = [
     pytest.mark.faults,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from common.base.paths import ROOT, home
-from tests.integration.stack import wait_until
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 

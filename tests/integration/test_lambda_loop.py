@@ -14,7 +14,8 @@ import pytest
 from common.broker.api import read_all
 from common.wire.messages import PROGRESS, Message, Progress
 from stack import ports
-from tests.integration.stack import Stack, stack, wait_until
+from tests.integration.stack import Stack, stack
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(600)]
 

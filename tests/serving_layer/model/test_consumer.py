@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from serving_layer.api import ServingModel
 from serving_layer.model.consumer import Consumer
 from serving_layer.model.generations import Sources
 from tests.failing_store import FailingStore
+from tests.waiting import wait_until
 
 
 @dataclass
@@ -150,14 +152,84 @@ def test_a_new_generation_waits_until_it_has_caught_up(bench: Bench) -> None:
     assert bench.consumer.counts["catch_up_timeouts"] == 0
 
 
-def test_after_the_timeout_it_is_served_all_the_same(bench: Bench) -> None:
+def test_without_a_speed_layer_it_is_served_after_a_timeout(bench: Bench) -> None:
     bench.publish(bench.generation(1, "one"))
     bench.micro_batch(1, 1, ["a"], offset=50)
     bench.publish(bench.generation(2, "two", cut=20))
     bench.read()
-    bench.time = 61.0
+    bench.time = 59.0
+    assert bench.read() == NamedModel("one", ["a"])
+    bench.time = 60.0
     assert bench.read() == NamedModel("two")
     assert bench.consumer.counts["catch_up_timeouts"] == 1
+
+
+def test_however_long_it_takes_the_served_one_stays_fresh_until_the_next_has_caught_up(
+    bench: Bench,
+) -> None:
+    bench.publish(bench.generation(1, "one"))
+    bench.micro_batch(1, 1, ["a"], offset=50)
+    bench.publish(bench.generation(2, "two", cut=20))
+    for step in range(1, 11):
+        bench.time = 50.0 * step
+        bench.micro_batch(1, 1 + 2 * step, [f"a{step}"], offset=50 + step)
+        if step % 2:
+            bench.micro_batch(2, step, [f"b{step}"], offset=20 + step)
+        assert bench.read() == NamedModel("one", ["a", *(f"a{n}" for n in range(1, step + 1))])
+    bench.micro_batch(2, 11, ["c"], offset=60)
+    model = bench.read()
+    assert model is not None
+    assert (model.text, model.updates[-1]) == ("two", "c")
+    assert bench.consumer.counts["catch_up_timeouts"] == 0
+
+
+def test_the_status_says_since_when_the_model_has_not_been_fed(bench: Bench) -> None:
+    bench.publish(bench.generation(1, "one"))
+    bench.read()
+    bench.time = 30.0
+    bench.micro_batch(1, 1, ["a"], offset=50)
+    bench.read()
+    assert bench.consumer.status()["fed_seconds_ago"] == 0.0
+    bench.time = 75.0
+    assert bench.consumer.status()["fed_seconds_ago"] == 45.0
+
+
+def test_a_third_generation_passes_over_the_second_and_the_first_stays_fresh(bench: Bench) -> None:
+    bench.publish(bench.generation(1, "one"))
+    bench.micro_batch(1, 1, ["a"], offset=50)
+    bench.publish(bench.generation(2, "two", cut=20))
+    bench.read()
+    bench.publish(bench.generation(3, "three", cut=30))
+    bench.micro_batch(2, 1, ["b"], offset=50)
+    bench.micro_batch(1, 3, ["c"], offset=55)
+    assert bench.read() == NamedModel("one", ["a", "c"])
+    bench.micro_batch(3, 1, ["d"], offset=55)
+    assert bench.read() == NamedModel("three", ["d"])
+
+
+def test_the_first_generation_is_served_only_when_all_that_was_there_is_read(bench: Bench) -> None:
+    bench.publish(bench.generation(1, "one"))
+    for number in range(3):
+        bench.micro_batch(1, 1 + 2 * number, [f"a{number}"], offset=number + 1)
+    bench.consumer.opened(bench.broker, ExitStack())
+    reader = bench.broker.reader(bench.topic)
+    bench.consumer.feed(reader.poll(0.1, max_records=3))
+    bench.time = 1000.0
+    bench.consumer.swap_if_ready()
+    assert bench.consumer.model is None
+    assert bench.read() == NamedModel("one", ["a0", "a1", "a2"])
+
+
+def test_a_replica_that_starts_during_a_switch_waits_for_the_generation_it_finds(
+    bench: Bench,
+) -> None:
+    bench.publish(bench.generation(2, "two", cut=20))
+    bench.micro_batch(1, 7, ["a"], offset=50)  # the one before, which other replicas serve
+    bench.micro_batch(2, 1, ["b"], offset=30)
+    bench.consumer.opened(bench.broker, ExitStack())
+    assert bench.read() is None
+    bench.micro_batch(2, 3, ["c"], offset=50)
+    assert bench.read() == NamedModel("two", ["b", "c"])
 
 
 def test_a_generation_that_is_loaded_in_part_is_not_served(bench: Bench) -> None:
@@ -470,13 +542,3 @@ def test_what_ends_the_consumer_is_told(bench: Bench) -> None:
         assert "restart this process" in str(replica.status()["missing"])
     finally:
         replica.close()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait for a condition; fail when it does not come."""
-    deadline = threading.Event()
-    for _ in range(int(seconds / 0.02)):
-        if condition():
-            return
-        deadline.wait(0.02)
-    pytest.fail("the condition did not come")

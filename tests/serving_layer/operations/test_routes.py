@@ -60,6 +60,12 @@ def test_a3_a_model_that_is_not_whole_is_served_and_not_ready(served: Any) -> No
     assert "gemsbok_model_incomplete 1.0" in served.client.get("/metrics").text
 
 
+def test_how_long_the_speed_layer_has_been_silent_is_a_metric(served: Any) -> None:
+    served.current.status = lambda: {"missing": None, "fed_seconds_ago": 61.5}
+    assert "gemsbok_model_progress_age_seconds 61.5" in served.client.get("/metrics").text
+    assert served.client.get("/ready").status_code == 200
+
+
 def test_a2_a_process_that_cannot_go_on_says_so(served: Any) -> None:
     told = "the model is kept up to date no more"
     served.current.status = lambda: {"missing": told, "unready": told, "ended": told}

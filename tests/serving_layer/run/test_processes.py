@@ -24,15 +24,9 @@ from tests.serving_layer.access.conftest import People
 from tests.serving_layer.conftest import Served
 from tests.serving_layer.run.test_server_process import SCRIPT, settings
 from tests.serving_layer.transport.test_tls import written
+from tests.waiting import wait_until
 
 SECONDS = 60.0
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 class Service:

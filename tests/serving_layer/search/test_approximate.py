@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import cast
 
 import numpy as np
@@ -23,6 +22,7 @@ from serving_layer.search import (
     dots,
     search_allowed,
 )
+from tests.waiting import wait_until
 
 Array = NDArray[np.float32]
 
@@ -67,13 +67,6 @@ class Searched:
         shares = [np.isin(e.rows, f.rows).mean() for e, f in zip(exact, found, strict=True)]
         assert len(shares) == len(queries) > 0
         return float(np.mean(shares))
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def standing() -> Searched:

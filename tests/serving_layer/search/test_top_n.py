@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -25,6 +24,7 @@ from serving_layer.search import (
     top_of,
 )
 from serving_layer.search.live import RowNumbers, Touched
+from tests.waiting import wait_until
 
 Array = NDArray[np.float32]
 
@@ -282,13 +282,6 @@ def test_a_filter_widens_the_search_until_the_page_is_full(share: int) -> None:
 def test_one_caller_computes_alone_and_at_once() -> None:
     gatherer: RequestBatcher[int, int] = RequestBatcher(lambda queries: [q * 2 for q in queries])
     assert [gatherer.ask(number) for number in range(5)] == [0, 2, 4, 6, 8]
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def test_callers_that_come_meanwhile_share_a_computation() -> None:

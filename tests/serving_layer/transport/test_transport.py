@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from granian.server.common import AbstractServer
 
 from tests.serving_layer.running import error_code
+from tests.waiting import wait_until
 
 HOST = b"Host: localhost\r\nConnection: close\r\n"
 CSV = b"Content-Type: text/csv\r\n"
@@ -53,13 +53,6 @@ class HeldRoute:
     def _answer(self) -> str:
         assert self.over.wait(SECONDS)
         return "done"
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 def test_three_lines_arrive_whole(server: Any) -> None:

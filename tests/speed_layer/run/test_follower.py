@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from common.store.generations import Generation, Manifest, ModelStore
 from common.wire.messages import MODEL, Message, Stamp
 from speed_layer.run.follower import Follower
 from tests.failing_store import FailingStore
+from tests.waiting import wait_until
 
 TOPIC = UpdateTopic()
 
@@ -50,13 +50,6 @@ def publish(broker: MemoryBroker, made: Generation) -> None:
     assert message.stamp is not None
     producer.send(TOPIC.name, message.key, message.value, message.stamp.to_headers())
     producer.flush()
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.01)
 
 
 def test_it_starts_with_the_newest_generation_that_can_be_read(

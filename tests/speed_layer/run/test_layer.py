@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from speed_layer.apps.wordcount import Speed
 from speed_layer.run.follower import SupersededError
 from speed_layer.run.layer import Family, SpeedLayer
 from speed_layer.run.stream import spark_stream
+from tests.waiting import wait_until
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -139,13 +140,6 @@ def bench(
         broker.create_topic(made.settings.update_topic.name, 1)
     yield made
     made.stop()
-
-
-def wait_until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def test_a_foreign_model_and_a_thousand_events_give_a_thousand_updates(bench: Bench) -> None:
