@@ -17,8 +17,8 @@ from stack import ports
 from stack.configuration import settings_of
 from stack.errors import EXIT_UNAVAILABLE, UserError
 from stack.launch import Launch, by_python, layer_arguments
-from stack.layers import LAYERS, ready_code, started_broker_mark
-from stack.local_kafka import LocalKafka
+from stack.layers import LAYERS, LISTENING, STARTED, ready_code, started_broker_mark
+from stack.local_kafka import LocalKafka, PortTakenError
 from stack.processes import POLL_SECONDS, Background
 from stack.serving_http import serving_port, serving_url
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from common.config import Settings
 
 STOP_SECONDS = 30.0
-#: A layer without an address is ready when it has written this into its log.
-READY_LINE = b" layer started"
 
 Launcher = Callable[[str, Sequence[str]], Launch]
 
@@ -55,6 +53,9 @@ def up(conf: Conf = None, sets: Sets = None, timeout: Timeout = 120, as_json: Js
 def start_broker(settings: Settings, state: Path, kind: type[LocalKafka] = LocalKafka) -> None:
     """Start the embedded broker if the configuration means it and nothing answers there.
 
+    A broker that the configuration does not name must be the embedded one, told by its cluster
+    id: nothing is sent to another one that happens to have the usual port.
+
     Parameters
     ----------
     settings : Settings
@@ -67,12 +68,19 @@ def start_broker(settings: Settings, state: Path, kind: type[LocalKafka] = Local
     Raises
     ------
     UserError
-        If it does not come up, or runs on another port already.
+        If it does not come up, or runs on another port already, or something else has the port.
     """
-    host, _, port = settings.input_topic.broker.rpartition(":")
-    if host not in ("127.0.0.1", "localhost") or not ports.is_free(int(port)):
+    address = settings.input_topic.broker
+    host, _, port = address.rpartition(":")
+    if host not in ("127.0.0.1", "localhost"):
         return
     broker = kind(state, int(port))
+    if not ports.is_free(int(port)):
+        is_named = "broker" in settings.input_topic.model_fields_set
+        if not is_named and not broker.answers_at(int(port)):
+            otherwise = f"name that broker: --set input_topic.broker={address}"
+            raise PortTakenError(int(port), otherwise)
+        return
     if broker.is_running():
         message = f"The broker runs at {broker.address}, the configuration says port {port}."
         raise UserError(message, "Stop it (`bin/gemsbok kafka stop`), or set input_topic.broker.")
@@ -144,12 +152,13 @@ def start(
     if process.name == "serving":
         _require_free(serving_port(settings))
         url = serving_url(settings)
-    written = process.log.stat().st_size if process.log.exists() else 0
     command = launch(process.name, arguments)
     process.start(command.command, command.environment, url)
     if url:
-        return Starting(process, lambda: ready_code(url) is not None)
-    return Starting(process, lambda: READY_LINE in process.log.read_bytes()[written:])
+        return Starting(
+            process, lambda: process.has_logged(LISTENING) and ready_code(url) is not None
+        )
+    return Starting(process, lambda: process.has_logged(STARTED))
 
 
 def _require_free(port: int) -> None:

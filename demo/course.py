@@ -165,7 +165,7 @@ class Course:
         with self.story.step("serving layer") as step:
             self._launch(SERVING)
             self._launch(SPEED)
-            self.layers.wait_for(self.serving.is_up, "The serving layer", LAYER_SECONDS)
+            self.layers.wait_for(self._is_serving, "The serving layer", LAYER_SECONDS)
             step.note = self.layers.url
 
     def send_past(self, lines: Sequence[str]) -> None:
@@ -210,6 +210,9 @@ class Course:
     def n_updates(self) -> int:
         """Return how many updates of the speed layer the served model has taken in."""
         return int(self.serving.status()["model"]["counts"].get("updates", 0))
+
+    def _is_serving(self) -> bool:
+        return self.layers.is_listening() and self.serving.is_up()
 
     def _launch(self, name: str, *arguments: str) -> None:
         with self.stage.interrupts.held():

@@ -13,7 +13,8 @@ from stack.configuration import settings_of
 from stack.errors import EXIT_UNAVAILABLE, UserError
 from stack.files import last_lines
 from stack.launch import Launch, by_python, layer_arguments
-from stack.local_kafka import DEFAULT_PORT, LocalKafka
+from stack.layers import LISTENING
+from stack.local_kafka import DEFAULT_PORT, LocalKafka, PortTakenError
 from stack.processes import POLL_SECONDS, Background
 from stack.topics import create_topics
 
@@ -69,7 +70,12 @@ class Layers:
             If it does not come up.
         """
         self.broker.port = ports.preferred(DEFAULT_PORT)
-        self.broker.start()
+        try:
+            self.broker.start()
+        except PortTakenError:
+            # Another broker was started at the same moment.
+            self.broker.port = 0
+            self.broker.start()
         self._serving_port = ports.preferred(SERVING_PORT)
         self._workspace.write_conf(app, self.broker.address, self._serving_port, conf)
         create_topics(settings_of(self._workspace.conf))
@@ -85,6 +91,10 @@ class Layers:
     def is_running(self, name: str) -> bool:
         """Whether a layer's process lives."""
         return self._processes[name].find() is not None
+
+    def is_listening(self) -> bool:
+        """Whether it is this serving layer, and no other, that has the port."""
+        return self._processes[SERVING].has_logged(LISTENING)
 
     def last_message(self, name: str) -> str:
         """Return what a layer has logged last; empty before it has logged anything."""

@@ -15,6 +15,10 @@ from stack.serving_http import open_probe
 #: In the order of their start; they stop in the opposite order.
 LAYERS = ("serving", "speed", "batch")
 HTTP_TIMEOUT_SECONDS = 5.0
+#: What the serving layer logs once it has its port: another process there may answer too.
+LISTENING = b" listening on "
+#: What the other layers log when they have been started.
+STARTED = b" layer started"
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,16 @@ appender.file.strategy.max=3
 """
 
 
+class PortTakenError(UserError):
+    """Something else listens on the broker's port; the text names it where it can be seen."""
+
+    def __init__(
+        self, port: int, otherwise: str = "take another port: `bin/gemsbok kafka start --port N`"
+    ) -> None:
+        message = f"Port {port} is taken by {ports.owner(port)}."
+        super().__init__(message, f"Stop that process, or {otherwise}.", EXIT_UNAVAILABLE)
+
+
 # Brokers that this process started, by process id. They are kept here so that any
 # `LocalKafka` of this process can reap them, and dropping one leaves its broker running.
 _children: dict[int, subprocess.Popen[bytes]] = {}
@@ -184,6 +194,11 @@ class LocalKafka:
         """Whether the broker's process lives."""
         return self._running() is not None
 
+    def answers_at(self, port: int) -> bool:
+        """Whether it is this broker, told by its cluster id, that answers at the port."""
+        cluster_id = self._cluster_id()
+        return cluster_id is not None and cluster_at(port) == cluster_id
+
     def start(self) -> bool:
         """Start the broker and wait until it answers.
 
@@ -194,8 +209,10 @@ class LocalKafka:
 
         Raises
         ------
+        PortTakenError
+            Something else listens on the port, or was quicker to.
         UserError
-            The port is taken, the jars are missing, or the broker does not come up.
+            The jars are missing, or the broker does not come up.
         """
         with self._lock():
             if self._running():
@@ -261,12 +278,7 @@ class LocalKafka:
         if self.port == 0:
             return ports.free_port()
         if not ports.is_free(self.port):
-            msg = f"Port {self.port} is taken by {ports.owner(self.port)}."
-            raise UserError(
-                msg,
-                "Stop that process, or take another port: `bin/gemsbok kafka start --port N`.",
-                EXIT_UNAVAILABLE,
-            )
+            raise PortTakenError(self.port)
         return self.port
 
     def _write_settings(self, port: int) -> None:
@@ -335,10 +347,13 @@ class LocalKafka:
         return process
 
     def _await_answer(self, process: _Process) -> None:
+        """Wait until this very broker answers: another one may have been quicker at the port."""
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         try:
-            while not _answers(process.port):
+            while (found := cluster_at(process.port)) != self._cluster_id():
                 ended = _children[process.pid].poll() is not None
+                if found is not None or (ended and not ports.is_free(process.port)):
+                    raise PortTakenError(process.port)
                 if ended or time.monotonic() > deadline:
                     raise self._failed_start(ended)
                 time.sleep(POLL_SECONDS)
@@ -388,15 +403,19 @@ class LocalKafka:
         return next((line[11:] for line in lines if line.startswith("cluster.id=")), None)
 
 
-def _answers(port: int) -> bool:
-    """Whether a Kafka broker at the port tells its metadata, itself among the brokers."""
+def cluster_at(port: int) -> str | None:
+    """Return the cluster id of the Kafka that answers at the port; None where none does.
+
+    A broker answers when its metadata name a broker: before that it takes no records.
+    """
     if ports.is_free(port):
-        return False
+        return None
     try:
         with _admin(port) as admin:
-            return bool(admin.describe_cluster()["brokers"])
+            found = admin.describe_cluster()
     except _kafka_error():
-        return False
+        return None
+    return str(found["cluster_id"]) if found["brokers"] else None
 
 
 def _topics(port: int) -> list[str]:
@@ -411,7 +430,11 @@ def _topics(port: int) -> list[str]:
 def _admin(port: int) -> Iterator[Any]:
     from kafka import KafkaAdminClient
 
-    client = KafkaAdminClient(bootstrap_servers=f"{ports.LOOPBACK}:{port}", request_timeout_ms=5000)
+    client = KafkaAdminClient(
+        bootstrap_servers=f"{ports.LOOPBACK}:{port}",
+        request_timeout_ms=5000,
+        bootstrap_timeout_ms=5000,
+    )
     try:
         yield client
     finally:

@@ -68,6 +68,7 @@ class Background:
         self._group_seconds = group_seconds
         self.log = home / "logs" / f"{name}.log"
         self._pid_file = home / "run" / f"{name}.json"
+        self._log_start = 0
 
     def find(self) -> Running | None:
         """Return the process if it runs."""
@@ -89,6 +90,7 @@ class Background:
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._pid_file.parent.mkdir(parents=True, exist_ok=True)
+        self.note_log()
         try:
             pid = _spawn(command, environment, self.log)
         except OSError as error:
@@ -118,6 +120,14 @@ class Background:
             _end_group(running.pid, self._group_seconds)
         self._pid_file.unlink(missing_ok=True)
         return running is not None
+
+    def note_log(self) -> None:
+        """Let :meth:`has_logged` look at what is logged from now on."""
+        self._log_start = self.log.stat().st_size if self.log.exists() else 0
+
+    def has_logged(self, mark: bytes) -> bool:
+        """Whether the process has written `mark` since it was started from here."""
+        return self.log.exists() and mark in self.log.read_bytes()[self._log_start :]
 
     def failure(self) -> UserError:
         """Return the error that says that the process ended, with the end of its log."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 from cli import up
 from cli.__main__ import main
 from cli.down import stop_all
-from common.config import Settings
+from common.config import InputTopic, Settings
 from common.runtime.configuration import load
 from stack import ports
 from stack.errors import UserError
@@ -30,7 +32,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200 if self.path == "/ready" else 404)
         self.end_headers()
-http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler)
+print("INFO x: listening on", sys.argv[1], flush=True)
+server.serve_forever()
 """
 
 
@@ -164,6 +168,21 @@ def test_a_port_that_is_not_known_is_refused(home: Path, pretend: Pretend) -> No
     free = load(flags={"serving.api.port": 0}, environment={})
     with pytest.raises(UserError, match="must be known"):
         up.start_layers(free, [], 5, pretend)
+
+
+def test_a_stranger_at_the_usual_port_is_no_broker_of_ours(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        usual = InputTopic.model_construct(_fields_set=set(), broker=f"127.0.0.1:{port}")
+        unnamed = load(environment={}).model_copy(update={"input_topic": usual})
+        with pytest.raises(
+            UserError, match=rf"Port {port} is taken by .*pid {os.getpid()}"
+        ) as told:
+            up.start_broker(unnamed, home)
+        assert f"--set input_topic.broker=127.0.0.1:{port}" in told.value.remedy
+        named = load(flags={"input_topic.broker": f"127.0.0.1:{port}"}, environment={})
+        up.start_broker(named, home)
+    assert not started_broker_mark(home).exists()
 
 
 class Failing(LocalKafka):

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from common.broker.confluent import ConfluentBroker
 from common.config import BrokerClient
 from stack import ports
 from stack.errors import UserError
-from stack.local_kafka import LocalKafka
+from stack.local_kafka import LocalKafka, PortTakenError
 
 pytestmark = pytest.mark.integration
 
@@ -153,6 +154,25 @@ def test_busy_port_names_its_owner(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=rf"Port {port} is taken by .*pid {os.getpid()}"):
             LocalKafka(tmp_path, port).start()
     assert not LocalKafka(tmp_path, port).is_running()
+
+
+def test_of_two_that_take_one_port_at_once_one_is_refused(tmp_path: Path) -> None:
+    port = ports.free_port()
+    brokers = [LocalKafka(tmp_path / name, port) for name in ("one", "other")]
+    with ThreadPoolExecutor(len(brokers)) as pool:
+        starts = [pool.submit(broker.start) for broker in brokers]
+    refused = [start.exception() for start in starts if start.exception()]
+    try:
+        (loser,) = refused
+        assert isinstance(loser, PortTakenError)
+        (winner,) = [broker for broker in brokers if broker.is_running()]
+        assert f"Port {port} is taken by java (pid {winner.status().pid})" in str(loser)
+        assert [broker.answers_at(port) for broker in brokers] == [
+            broker is winner for broker in brokers
+        ]
+    finally:
+        for broker in brokers:
+            broker.kill()
 
 
 def test_stale_pid_file_ends_no_other_process(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ def test_each_kind_of_bad_line_has_its_reason_and_good_ones_have_none() -> None:
 def test_lines_that_are_all_text_of_a_lawful_length_are_the_familys_to_judge() -> None:
     assert judge(b"good", b"bad", b"good") == [None, "parse: it is bad", None]
     assert judge(b"good") == [None]
+    assert judge(b"good", b"x" * 11) == [None, "too_large: 11 bytes, at most 10 are allowed"]
     assert judge() == []
 
 
@@ -73,10 +74,26 @@ def test_a_letter_keeps_the_original_bytes_and_the_coordinates(value: bytes) -> 
 
 def test_of_a_line_that_was_too_large_the_letter_keeps_length_and_hash() -> None:
     value = b"x" * 5000
-    kept, headers = DeadLetter("events", 0, 0, "speed", "too_large: 5000 bytes", value).record()
+    kept, headers = DeadLetter("events", 3, 17, "speed", "too_large: 5000 bytes", value).record()
     assert kept == b""
-    assert dict(headers)["bytes"] == b"5000"
-    assert dict(headers)["sha256"] == hashlib.sha256(value).hexdigest().encode()
+    assert dict(headers) == {
+        "topic": b"events",
+        "partition": b"3",
+        "offset": b"17",
+        "layer": b"speed",
+        "reason": b"too_large: 5000 bytes",
+        "bytes": b"5000",
+        "sha256": hashlib.sha256(value).hexdigest().encode(),
+    }
+
+
+def test_a_letter_keeps_a_value_of_exactly_the_largest_size_and_no_larger_one() -> None:
+    def kept(value: bytes) -> tuple[bytes, bool]:
+        letter, headers = DeadLetter("events", 0, 0, "update", "parse: x", value).record(10)
+        return letter, "sha256" in dict(headers)
+
+    assert kept(b"x" * 10) == (b"x" * 10, False)
+    assert kept(b"x" * 11) == (b"", True)
 
 
 def test_a_record_without_a_value_leaves_a_letter_without_one() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,25 +91,71 @@ def test_a_record_without_our_headers_has_no_stamp() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "headers", "told"),
+    ("key", "value", "headers", "code", "told"),
     [
-        (None, b"x", [], "without a key"),
-        (b"UP", None, [], "without a value"),
-        (b"UP", b"\xff", [], "not UTF-8"),
-        (b"UP", b"x", [("gemsbok-version", b"99")], "unknown gemsbok-version 99"),
-        (b"UP", b"x", [("gemsbok-version", b"1")], "'generation' is missing"),
-        (b"UP", b"x", [("gemsbok-version", None)], "'gemsbok-version' has no value"),
-        (b"UP", b"x", [*Stamp(1, 1).to_headers(), ("sha256", None)], "'sha256' has no value"),
+        (None, b"x", [], "unknown_key", "without a key"),
+        (b"UP", None, [], "null_value", "without a value"),
+        (b"UP", b"\xff", [], "parse", "not UTF-8"),
+        (b"UP", b"x", [("gemsbok-version", b"99")], "schema", "unknown gemsbok-version 99"),
+        (b"UP", b"x", Stamp(1, 1).to_headers()[:1], "parse", "'generation' is missing"),
+        (b"UP", b"x", [("gemsbok-version", None)], "parse", "'gemsbok-version' has no value"),
+        (
+            b"UP",
+            b"x",
+            [*Stamp(1, 1).to_headers(), ("sha256", None)],
+            "parse",
+            "'sha256' has no value",
+        ),
         (
             b"UP",
             b"x",
             [("gemsbok-version", b"1"), ("generation", b"one"), ("sequence", b"1")],
+            "parse",
             "'generation' is not a number",
         ),
     ],
 )
 def test_a_bad_record_says_why(
-    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]], told: str
+    key: bytes | None,
+    value: bytes | None,
+    headers: list[tuple[str, bytes | None]],
+    code: str,
+    told: str,
 ) -> None:
-    with pytest.raises(MessageError, match=told):
+    with pytest.raises(MessageError, match=told) as caught:
         Message.from_record(key, value, headers)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(("version", "is_read"), [(-1, False), (0, True), (1, True), (2, False)])
+def test_this_version_of_the_headers_and_the_one_before_it_are_read(
+    version: int, is_read: bool
+) -> None:
+    headers = [("gemsbok-version", b"%d" % version), *Stamp(5, 7).to_headers()[1:]]
+    if is_read:
+        assert Stamp.from_headers(headers) == Stamp(5, 7)
+    else:
+        with pytest.raises(MessageError, match=f"unknown gemsbok-version {version};"):
+            Stamp.from_headers(headers)
+
+
+def test_a_later_record_whose_key_is_no_text_is_not_read_either() -> None:
+    found = Message.from_record(b"\xffNEW", b"x", Stamp(1, 1).to_headers())
+    assert found == Message("\N{REPLACEMENT CHARACTER}NEW", "", UNREAD)
+
+
+@pytest.mark.parametrize(
+    ("read", "value", "shown"),
+    [
+        (Progress.from_value, "~" * 1000, 200),
+        (Claim.from_value, "~" * 1000, 200),
+        (Claim.from_value, f'{{"writer": 3, "app": "{"~" * 1000}"}}', 178),
+        (lambda value: Stamp.from_headers([("gemsbok-version", value.encode())]), "~" * 1000, 100),
+    ],
+)
+def test_of_a_long_bad_value_the_error_shows_the_beginning(
+    read: Callable[[str], object], value: str, shown: int
+) -> None:
+    with pytest.raises(MessageError) as caught:
+        read(value)
+    assert str(caught.value).count("~") == shown
