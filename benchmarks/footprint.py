@@ -21,7 +21,8 @@ from benchmarks.report import Figure, run
 from demo.data import movielens
 from stack import paths
 from stack.local_kafka import LocalKafka
-from tests.integration.stack import Layer, Stack, stack, wait_until
+from tests.integration.stack import Layer, Stack, stack
+from tests.waiting import wait_until
 
 PERIOD = 0.5
 LINES = 1000

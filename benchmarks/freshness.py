@@ -27,7 +27,8 @@ import numpy as np
 from benchmarks.alongside import alongside
 from benchmarks.report import Figure, run
 from stack.local_kafka import LocalKafka
-from tests.integration.stack import Stack, stack, wait_until
+from tests.integration.stack import Stack, stack
+from tests.waiting import wait_until
 
 USERS, ITEMS, PAST = 2000, 1000, 40_000
 WARM_UP_EVENTS = 200

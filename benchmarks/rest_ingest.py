@@ -25,7 +25,8 @@ from pathlib import Path
 from benchmarks.report import Figure, run
 from common.broker import open_broker
 from stack.local_kafka import LocalKafka
-from tests.integration.stack import Stack, stack, wait_until
+from tests.integration.stack import Stack, stack
+from tests.waiting import wait_until
 
 #: Kafka clients with their targets.
 CLIENTS = {"confluent": "50,000", "kafka-python": "15,000"}

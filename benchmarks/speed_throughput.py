@@ -29,7 +29,8 @@ from benchmarks.report import Figure, run
 from common.broker import Broker
 from common.wire.messages import PROGRESS, Progress
 from stack.local_kafka import LocalKafka
-from tests.integration.stack import Stack, stack, wait_until
+from tests.integration.stack import Stack, stack
+from tests.waiting import wait_until
 
 USERS, ITEMS = 100_000, 20_000
 #: Pause in seconds between two sends.
