@@ -22,7 +22,6 @@ from threadpoolctl import threadpool_limits
 
 from batch_layer.apps.als.data import Pairs, Preparation
 from batch_layer.apps.als.local import LocalEvents, matrix
-from batch_layer.apps.als.solver import confidence
 from benchmarks.against_bare import Contest, Fit, seconds
 from benchmarks.layers import NOW, rows_of, session
 from benchmarks.report import Figure, run
@@ -76,14 +75,15 @@ def _power_law(random: np.random.Generator, size: int, count: int) -> NDArray[np
 
 
 def bare_implicit(pairs: Pairs, settings: Settings) -> None:
-    """Fit a matrix of confidences by the bare library."""
+    """Fit a matrix of confidences by the bare library's exact solver."""
     als = settings.section("als")
     with threadpool_limits(1, "blas"):
         AlternatingLeastSquares(
             factors=als.hyperparams.features,
             iterations=als.iterations,
+            use_cg=False,
             random_state=settings.ml.seed,
-        ).fit(confidence(matrix(pairs), 1.0), show_progress=False)
+        ).fit(matrix(pairs) * 2.0, show_progress=False)
 
 
 def bare_mllib(ratings: DataFrame, settings: Settings) -> None:

@@ -79,10 +79,10 @@ class Settings(Section):
     )
     log_strength: bool = Field(False, description="Train on logarithms of the strengths.")
     engine: Literal["auto", "mllib", "driver"] = Field(
-        "auto", description="What trains; auto takes implicit on the driver for what fits there."
+        "auto", description="What trains; auto takes the driver for what fits there."
     )
     engine_max_ratings: int = Field(
-        50_000_000, ge=0, description="Pairs of user and item up to which auto takes implicit."
+        50_000_000, ge=0, description="Events up to which auto takes the driver."
     )
     hyperparams: Hyperparams = Field(default_factory=Hyperparams)
     no_known_items: bool = Field(
